@@ -1,0 +1,1 @@
+"""RocketMQ's remoting protocol: frames, headers, request codes, and the asyncio ends that carry them."""

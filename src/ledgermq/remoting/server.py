@@ -1,0 +1,83 @@
+"""The listening side: one handler table, any number of addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from ledgermq.remoting.connection import IDLE_SECONDS_MAX, Connection, FastPath, Handler
+
+log: Final = logging.getLogger("ledgermq.remoting")
+
+CONNECTIONS_MAX: Final = 60000
+"""One process's open connections; further ones are closed at once with a log line."""
+BACKLOG: Final = 1024
+
+
+def _ignore(connection: Connection) -> None:
+    return None
+
+
+class Server:
+    """Accepts connections and gives each the same handlers.
+
+    ``on_close`` hears of every connection that ends, after the connection's own close listeners.
+    """
+
+    def __init__(
+        self,
+        handlers: dict[int, Handler],
+        *,
+        fast_path: FastPath | None = None,
+        on_open: Callable[[Connection], None] = _ignore,
+        on_close: Callable[[Connection], None] = _ignore,
+        idle_seconds_max: int = IDLE_SECONDS_MAX,
+    ) -> None:
+        self._handlers = handlers
+        self._fast_path = fast_path or FastPath()
+        self._hear_open = on_open
+        self._hear_close = on_close
+        self._idle_seconds_max = idle_seconds_max
+        self._servers: list[asyncio.Server] = []
+        self.connections: set[Connection] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen on ``host:port`` (0: a free port) and return the port. May be called for several ports.
+
+        Raises OSError when the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        # Connection is an asyncio protocol by its methods; a compiled class cannot derive from one.
+        factory = cast(Callable[[], asyncio.Protocol], self._accept)
+        server = await loop.create_server(factory, host, port, backlog=BACKLOG)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def _accept(self) -> Connection:
+        return Connection(self._handlers, self._fast_path, self._opened, self._closed, self._idle_seconds_max)
+
+    def _opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        if len(self.connections) > CONNECTIONS_MAX:
+            log.warning("connection %s refused: %d are open already", connection.remote, CONNECTIONS_MAX)
+            connection.abort()
+            return
+        self._hear_open(connection)
+
+    def _closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._hear_close(connection)
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection once what was written to it has left."""
+        servers: list[Any] = self._servers
+        self._servers = []
+        for server in servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.close()
+        await asyncio.sleep(0)
+        for connection in list(self.connections):
+            connection.abort()
