@@ -1,0 +1,1 @@
+"""Topics, groups, clients, offsets, send, pull."""

@@ -1,0 +1,5 @@
+"""The command `ledgermq`."""
+
+from ledgermq.cli.main import main
+
+__all__ = ["main"]

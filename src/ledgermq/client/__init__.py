@@ -1,0 +1,1 @@
+"""Asyncio producer and consumers; they work against Java brokers too."""

@@ -1,0 +1,1 @@
+"""The message: properties, the commit-log record, batch units, ids, compression."""

@@ -1,0 +1,1 @@
+"""Routes, broker liveness, key-value configuration."""

@@ -1,0 +1,1 @@
+"""The disk: commit log, consume queues, index files, recovery, retention."""

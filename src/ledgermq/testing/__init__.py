@@ -1,0 +1,1 @@
+"""Shipped for users' tests: the in-process broker and the pytest plugin."""
