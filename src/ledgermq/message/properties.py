@@ -34,6 +34,7 @@ _TRAN_MSG: Final[i64] = 0x5452414E5F4D5347
 _DELA: Final[i64] = 0x44454C41
 _TIMER_: Final[i64] = 0x54494D45
 _INNER: Final[i64] = 0x494E4E45
+_RESERVED: Final = frozenset((b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH"))
 
 
 def encode_properties(properties: Mapping[str, str]) -> bytes:
@@ -84,6 +85,9 @@ class PropertyScan:
     timer         TIMER_*             any of the timer properties (the last one)
     inner         INNER_NUM/_BASE     a batch stored as one message
     ============  ==================  =======================================================
+
+    ``reserved`` says that a property is there which only the broker may set or which changes what the
+    message is (CLUSTER, POP_CK, a lite topic, a priority): the send path rewrites such properties.
     """
 
     def __init__(self) -> None:
@@ -103,6 +107,7 @@ class PropertyScan:
         self.timer_end: i64 = 0
         self.inner_at: i64 = 0
         self.inner_end: i64 = 0
+        self.reserved: bool = False
         self.tags_code: i64 = 0
         """Java hash of TAGS, 0 without tags: what a consume-queue unit carries."""
 
@@ -116,6 +121,7 @@ class PropertyScan:
         self.transaction_end = 0
         self.timer_end = 0
         self.inner_end = 0
+        self.reserved = False
         if _COMPILED:
             self._scan_bytes(data)
         else:
@@ -184,8 +190,16 @@ class PropertyScan:
             if i64(read_i32_be(data, start)) == _DELA and i64(data[start + 4]) == 0x59:
                 self.delay_at = at
                 self.delay_end = end
+        elif name_bytes == 7:
+            if data[start:separator] == b"CLUSTER":
+                self.reserved = True
+        elif name_bytes == 6:
+            if data[start:separator] == b"POP_CK":
+                self.reserved = True
         elif name_bytes > 8:
             name = i64(read_i32_be(data, start))
+            if name_bytes >= 12 and data[start:separator] in _RESERVED:
+                self.reserved = True
             if name == _TIMER_:
                 if i64(read_i16_be(data, start + 4)) == 0x525F:  # "R_"
                     self.timer_at = at
