@@ -29,21 +29,17 @@ def setting(
     about: str,
     unit: str = "",
     *,
-    ge: int | None = None,
-    le: int | None = None,
     pattern: str | None = None,
     max_length: int | None = None,
     live: bool = False,
 ) -> Meta:
-    """One key: what it means, the unit of its value, its bounds, and whether a running broker may change it."""
-    return Meta(
-        description=about,
-        ge=ge,
-        le=le,
-        pattern=pattern,
-        max_length=max_length,
-        extra={"unit": unit, "live": live},
-    )
+    """A text, a choice or a switch: its meaning, its form, and whether a running broker may change it."""
+    return Meta(description=about, pattern=pattern, max_length=max_length, extra={"unit": unit, "live": live})
+
+
+def number(about: str, unit: str = "", *, ge: int = 0, le: int = INT_MAX, live: bool = False) -> Meta:
+    """A whole number: its meaning, unit and bounds, and whether a running broker may change it."""
+    return Meta(description=about, ge=ge, le=le, extra={"unit": unit, "live": live})
 
 
 class RemotingConfig(Struct, kw_only=True, rename="camel"):
@@ -53,7 +49,7 @@ class RemotingConfig(Struct, kw_only=True, rename="camel"):
         str, setting("Address to listen on. Loopback unless told otherwise; 0.0.0.0 is every interface.")
     ] = "127.0.0.1"
     server_channel_max_idle_time_seconds: Annotated[
-        int, setting("A connection that sends nothing for this long is closed.", "s", ge=1, le=86400)
+        int, number("A connection that sends nothing for this long is closed.", "s", ge=1, le=86400)
     ] = 120
 
 
@@ -65,7 +61,7 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
         setting(
             "Name of the replica set this broker belongs to; also the name of a system topic.",
             pattern=_NAME,
-            max_length=127,
+            max_length=100,
         ),
     ] = field(default_factory=socket.gethostname)
     broker_cluster_name: Annotated[
@@ -73,11 +69,11 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
         setting("Cluster the broker belongs to; also a system topic.", pattern=_NAME, max_length=100),
     ] = "DefaultCluster"
     broker_id: Annotated[
-        int, setting("0 is the master. Slaves, which have higher numbers, are not supported yet.", ge=0, le=0)
+        int, number("0 is the master. Slaves, which have higher numbers, are not supported yet.", ge=0, le=0)
     ] = 0
     listen_port: Annotated[
         int,
-        setting(
+        number(
             "Main port. The fast port is two below it. 0 picks free ports and prints them.", ge=0, le=65535
         ),
     ] = 10911
@@ -98,14 +94,14 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     ] = ""
     broker_permission: Annotated[
         int,
-        setting("What clients may do here: 4 read, 2 write, 6 both, 0 nothing.", ge=0, le=7, live=True),
+        number("What clients may do here: 4 read, 2 write, 6 both, 0 nothing.", ge=0, le=7, live=True),
     ] = 6
 
     auto_create_topic_enable: Annotated[
         bool, setting("A message to an unknown topic creates it from the template topic TBW102.", live=True)
     ] = True
     default_topic_queue_nums: Annotated[
-        int, setting("Most queues that a topic created by a message gets.", "queues", ge=1, le=65536)
+        int, number("Most queues that a topic created by a message gets.", "queues", ge=1, le=65536)
     ] = 8
     auto_create_subscription_group: Annotated[
         bool, setting("A consumer of an unknown group creates the group.", live=True)
@@ -125,7 +121,7 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
         str, setting("Region written into each message (MSG_REGION).", pattern=r"^[^\x00-\x1f]*$")
     ] = "DefaultRegion"
     revive_queue_num: Annotated[
-        int, setting("Queues of the topic that pop consumption keeps its records in.", "queues", ge=1, le=64)
+        int, number("Queues of the topic that pop consumption keeps its records in.", "queues", ge=1, le=64)
     ] = 8
 
     long_polling_enable: Annotated[
@@ -134,29 +130,29 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     ] = True
     short_polling_time_mills: Annotated[
         int,
-        setting("How long it waits when longPollingEnable is false.", "ms", ge=1, le=60_000, live=True),
+        number("How long it waits when longPollingEnable is false.", "ms", ge=1, le=60_000, live=True),
     ] = 1000
     notify_consumer_ids_changed_enable: Annotated[
         bool, setting("Tell the members of a group when one comes or goes.", live=True)
     ] = True
     flush_consumer_offset_interval: Annotated[
         int,
-        setting("Consumer progress is saved this often.", "ms", ge=100, le=_DAY_MS),
+        number("Consumer progress is saved this often.", "ms", ge=100, le=_DAY_MS),
     ] = 5000
     channel_expired_timeout: Annotated[
-        int, setting("A client without heartbeats for this long is forgotten.", "ms", ge=1000, le=_DAY_MS)
+        int, number("A client without heartbeats for this long is forgotten.", "ms", ge=1000, le=_DAY_MS)
     ] = 120_000
     subscription_expired_timeout: Annotated[
         int,
-        setting("A subscription that no heartbeat repeats is forgotten.", "ms", ge=1000, le=_DAY_MS),
+        number("A subscription that no heartbeat repeats is forgotten.", "ms", ge=1000, le=_DAY_MS),
     ] = 600_000
 
     register_name_server_period: Annotated[
         int,
-        setting("The broker registers with its name servers this often.", "ms", ge=1000, le=60_000),
+        number("The broker registers with its name servers this often.", "ms", ge=1000, le=60_000),
     ] = 30_000
     register_broker_timeout_mills: Annotated[
-        int, setting("Wait for a name server's answer to a registration.", "ms", ge=100, le=120_000)
+        int, number("Wait for a name server's answer to a registration.", "ms", ge=100, le=120_000)
     ] = 24_000
     force_register: Annotated[
         bool, setting("Register each time, even when the name server already has this version.")
@@ -177,11 +173,11 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         str, setting("Directory of the commit log. Empty: commitlog under storePathRootDir.")
     ] = ""
     mapped_file_size_commit_log: Annotated[
-        int, setting("Size of one commit-log file.", "bytes", ge=4096, le=INT_MAX)
+        int, number("Size of one commit-log file.", "bytes", ge=4096, le=INT_MAX)
     ] = 1024 * 1024 * 1024
     mapped_file_size_consume_queue: Annotated[
         int,
-        setting("Size of one consume-queue file; rounded up to whole entries of 20 bytes.", "bytes", ge=20),
+        number("Size of one consume-queue file; rounded up to whole entries of 20 bytes.", "bytes", ge=20),
     ] = 300_000 * 20
     broker_role: Annotated[
         Literal["ASYNC_MASTER", "SYNC_MASTER"],
@@ -192,19 +188,19 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         setting("SYNC_FLUSH: a send is answered after the fsync that covers it."),
     ] = "ASYNC_FLUSH"
     flush_interval_commit_log: Annotated[
-        int, setting("ASYNC_FLUSH: the commit log is flushed this often.", "ms", ge=1, le=_DAY_MS)
+        int, number("ASYNC_FLUSH: the commit log is flushed this often.", "ms", ge=1, le=_DAY_MS)
     ] = 500
     flush_interval_consume_queue: Annotated[
         int,
-        setting("Consume queues, index and checkpoint are flushed this often.", "ms", ge=1, le=_DAY_MS),
+        number("Consume queues, index and checkpoint are flushed this often.", "ms", ge=1, le=_DAY_MS),
     ] = 1000
     sync_flush_timeout: Annotated[
         int,
-        setting("SYNC_FLUSH: a send not on disk by then is answered FLUSH_DISK_TIMEOUT.", "ms", ge=1),
+        number("SYNC_FLUSH: a send not on disk by then is answered FLUSH_DISK_TIMEOUT.", "ms", ge=1),
     ] = 5000
 
     max_message_size: Annotated[
-        int, setting("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024, live=True)
+        int, number("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024, live=True)
     ] = 4 * 1024 * 1024
     auto_message_version_on_topic_len: Annotated[
         bool,
@@ -216,35 +212,35 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
     ] = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
     message_index_enable: Annotated[bool, setting("Keep the index that queries by key use.")] = True
     max_hash_slot_num: Annotated[
-        int, setting("Hash slots of one index file.", "slots", ge=1, le=50_000_000)
+        int, number("Hash slots of one index file.", "slots", ge=1, le=50_000_000)
     ] = 5_000_000
-    max_index_num: Annotated[int, setting("Entries of one index file.", "entries", ge=2, le=100_000_000)] = (
+    max_index_num: Annotated[int, number("Entries of one index file.", "entries", ge=2, le=100_000_000)] = (
         20_000_000
     )
     max_msgs_num_batch: Annotated[
-        int, setting("Most messages that one query by key returns.", "messages", ge=1, le=10_000)
+        int, number("Most messages that one query by key returns.", "messages", ge=1, le=10_000)
     ] = 64
     default_query_max_num: Annotated[
-        int, setting("As many when the client does not say.", "messages", ge=1, le=10_000)
+        int, number("As many when the client does not say.", "messages", ge=1, le=10_000)
     ] = 32
 
     max_transfer_bytes_on_message_in_memory: Annotated[
         int,
-        setting("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000, live=True),
+        number("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000, live=True),
     ] = 256 * 1024
     max_transfer_count_on_message_in_memory: Annotated[
-        int, setting("Most messages of it.", "messages", ge=1, le=100_000, live=True)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
     ] = 32
     max_transfer_bytes_on_message_in_disk: Annotated[
         int,
-        setting("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000, live=True),
+        number("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000, live=True),
     ] = 64 * 1024
     max_transfer_count_on_message_in_disk: Annotated[
-        int, setting("Most messages of it.", "messages", ge=1, le=100_000, live=True)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
     ] = 8
     access_message_in_memory_max_ratio: Annotated[
         int,
-        setting(
+        number(
             "A message is recent while it lies within this part of physical memory from the log's end.",
             "percent",
             ge=1,
@@ -252,11 +248,11 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         ),
     ] = 40
     pull_batch_max_message_count: Annotated[
-        int, setting("Most messages that a client may ask for in one pull.", "messages", ge=1, le=100_000)
+        int, number("Most messages that a client may ask for in one pull.", "messages", ge=1, le=100_000)
     ] = 160
 
     file_reserved_time: Annotated[
-        int, setting("Commit-log files are kept this long.", "hours", ge=1, le=1_000_000, live=True)
+        int, number("Commit-log files are kept this long.", "hours", ge=1, le=1_000_000, live=True)
     ] = 72
     delete_when: Annotated[
         str,
@@ -267,23 +263,23 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         ),
     ] = "04"
     clean_resource_interval: Annotated[
-        int, setting("Retention looks at the files this often.", "ms", ge=100, le=_DAY_MS)
+        int, number("Retention looks at the files this often.", "ms", ge=100, le=_DAY_MS)
     ] = 10_000
     delete_file_batch_max: Annotated[
-        int, setting("Most commit-log files deleted in one go.", "files", ge=1, le=1000, live=True)
+        int, number("Most commit-log files deleted in one go.", "files", ge=1, le=1000, live=True)
     ] = 10
     clean_file_forcibly_enable: Annotated[
         bool, setting("Above diskSpaceCleanForciblyRatio, delete files before their time.", live=True)
     ] = True
     disk_max_used_space_ratio: Annotated[
         int,
-        setting("Above this, expired files are deleted at any hour.", "percent", ge=10, le=99, live=True),
+        number("Above this, expired files are deleted at any hour.", "percent", ge=10, le=99, live=True),
     ] = 75
     disk_space_clean_forcibly_ratio: Annotated[
-        int, setting("Above this, the oldest files are deleted.", "percent", ge=10, le=99, live=True)
+        int, number("Above this, the oldest files are deleted.", "percent", ge=10, le=99, live=True)
     ] = 85
     disk_space_warning_level_ratio: Annotated[
-        int, setting("Above this, sends are refused.", "percent", ge=10, le=100, live=True)
+        int, number("Above this, sends are refused.", "percent", ge=10, le=100, live=True)
     ] = 90
 
     check_crc_on_recover: Annotated[bool, setting("Recovery checks the CRC of each body it reads.")] = field(
@@ -291,11 +287,11 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
     )
     max_recovery_commitlog_files: Annotated[
         int,
-        setting("Recovery after a crash goes back at most this many files.", "files", ge=1, le=10_000),
+        number("Recovery after a crash goes back at most this many files.", "files", ge=1, le=10_000),
     ] = 30
     ha_listen_port: Annotated[
         int,
-        setting(
+        number(
             "Port announced for replication. 0: listenPort + 1. Nothing listens there yet.", ge=0, le=65535
         ),
     ] = 0
@@ -304,7 +300,7 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
 class NameServerConfig(Struct, kw_only=True, rename="camel"):
     """A name server."""
 
-    listen_port: Annotated[int, setting("Port. 0 picks a free one and prints it.", ge=0, le=65535)] = 9876
+    listen_port: Annotated[int, number("Port. 0 picks a free one and prints it.", ge=0, le=65535)] = 9876
     kv_config_path: Annotated[str, setting("File of the key-value configuration.")] = (
         "ledgermq-data/namesrv/kvConfig.json"
     )
@@ -312,7 +308,7 @@ class NameServerConfig(Struct, kw_only=True, rename="camel"):
         str, setting("File that updateNamesrvConfig writes the configuration to.")
     ] = "ledgermq-data/namesrv/namesrv.properties"
     scan_not_active_broker_interval: Annotated[
-        int, setting("Silent brokers are looked for this often.", "ms", ge=100, le=_DAY_MS)
+        int, number("Silent brokers are looked for this often.", "ms", ge=100, le=_DAY_MS)
     ] = 5000
     order_message_enable: Annotated[
         bool, setting("Routes carry the order configuration of their topic.", live=True)
@@ -336,7 +332,7 @@ class NameServerConfig(Struct, kw_only=True, rename="camel"):
         bool, setting("Refuse routes until waitSecondsForService after start-up.", live=True)
     ] = False
     wait_seconds_for_service: Annotated[
-        int, setting("See needWaitForService.", "s", ge=0, le=3600, live=True)
+        int, number("See needWaitForService.", "s", ge=0, le=3600, live=True)
     ] = 45
     delete_topic_with_broker_registration: Annotated[
         bool, setting("A topic that a broker no longer registers is removed from its routes.", live=True)
