@@ -69,7 +69,7 @@ class SimpleSubscription(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class SubscriptionGroupConfig(msgspec.Struct, rename="camel", kw_only=True):
-    """One consumer group. Field order is fastjson's, and unset fields are left out as Java leaves out nulls."""
+    """One consumer group. Field order is fastjson's; unset fields are left out, as nulls are."""
 
     attributes: dict[str, str] = {}
     broker_id: int = 0

@@ -57,6 +57,10 @@ class QueueLocks:
             return None
         return holder[0]
 
+    def holds_any(self, group: str, now_ms: int) -> bool:
+        """Whether a consumer of the group holds a live lock, as consumers of ordered messages do."""
+        return any(now_ms - at <= LOCK_MS for _, at in self._holders.get(group, {}).values())
+
     def expire(self, now_ms: int) -> None:
         """Forget the locks that nobody renews."""
         for group, holders in list(self._holders.items()):

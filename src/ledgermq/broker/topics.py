@@ -215,7 +215,7 @@ class TopicTable:
         self.data_version.advance(now_ms)
 
     def _refuse_system(self, topic: str) -> None:
-        if self.is_system(topic) and self._config.validate_system_topic_when_update_topic:
+        if self.is_system(topic):
             remark = f"topic {topic!r} is a system topic, which cannot be changed or deleted"
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
 

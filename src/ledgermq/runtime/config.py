@@ -112,6 +112,9 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     broker_topic_enable: Annotated[
         bool, setting("The topic named like the broker can be read and written.")
     ] = True
+    enable_mixed_message_type: Annotated[
+        bool, setting("A topic may be declared to hold messages of any type (message.type=MIXED).", live=True)
+    ] = False
     trace_topic_enable: Annotated[bool, setting("Create the topic that message traces go to.")] = False
     msg_trace_topic_name: Annotated[
         str, setting("Name of that topic.", pattern=r"^[%|a-zA-Z0-9_-]+$", max_length=127)
@@ -134,6 +137,12 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     ] = 1000
     notify_consumer_ids_changed_enable: Annotated[
         bool, setting("Tell the members of a group when one comes or goes.", live=True)
+    ] = True
+    use_server_side_reset_offset: Annotated[
+        bool,
+        setting(
+            "Resetting a group's offset acts on its next pull; off: its online members are told.", live=True
+        ),
     ] = True
     flush_consumer_offset_interval: Annotated[
         int,
