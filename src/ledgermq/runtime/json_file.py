@@ -5,7 +5,8 @@ temporary file takes the name, the directory is fsynced. Whenever the power fail
 whole, which is what Java's loaders expect too (Java: ``ConfigManager.persist``, ``MixAll.string2File``; they
 write in place and can leave an empty file, so an empty file counts as none).
 
-Rules of this file: it blocks; who runs an event loop calls it on a worker thread, one write of a file at a time.
+Rules of this file: it blocks; who runs an event loop calls it on a worker thread, one write of a file at a
+time.
 """
 
 from __future__ import annotations
