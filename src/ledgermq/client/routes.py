@@ -1,71 +1,50 @@
-"""Where a topic lives: the name server's answer, and the queues to write to and to read from.
+"""What a topic's route means: the queues to write to and to read from, and who answers for them.
 
-Source: Java's ``TopicRouteData`` and ``MQClientInstance.topicRouteData2TopicPublishInfo``.
+Source: Java's ``MQClientInstance.topicRouteData2TopicPublishInfo`` and ``findBrokerAddressInSubscribe``.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
 from ledgermq.client.errors import ClientError
 from ledgermq.client.queues import MessageQueue
-
-MASTER_ID: Final = 0
-PERM_READ: Final = 4
-PERM_WRITE: Final = 2
+from ledgermq.remoting.route_data import MASTER_ID, QueueData, TopicRouteData
+from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE
 
 
-class QueueData(msgspec.Struct, rename="camel"):
-    """How many queues of a topic one broker has; ``perm`` is the sum of PERM_READ, PERM_WRITE and others."""
-
-    broker_name: str
-    read_queue_nums: int
-    write_queue_nums: int
-    perm: int
-
-
-class BrokerData(msgspec.Struct, rename="camel"):
-    """The addresses of a broker and its slaves, by broker id; the master's is MASTER_ID."""
-
-    broker_name: str
-    broker_addrs: dict[int, str]
-    cluster: str = ""
+def broker_address(
+    route: TopicRouteData, broker_name: str, broker_id: int = MASTER_ID, *, or_any: bool = False
+) -> str | None:
+    """The address of one member of a broker's group; any member's when it is missing and ``or_any``."""
+    for broker in route.broker_datas:
+        if broker.broker_name == broker_name:
+            found = broker.broker_addrs.get(broker_id)
+            if found is None and or_any and broker.broker_addrs:
+                found = broker.broker_addrs[min(broker.broker_addrs)]
+            return found
+    return None
 
 
-class Route(msgspec.Struct, rename="camel"):
-    """One topic's route. ``order_topic_conf`` is ``broker:queues;…`` for topics with a fixed layout."""
-
-    queue_datas: list[QueueData] = []
-    broker_datas: list[BrokerData] = []
-    order_topic_conf: str | None = None
-
-    def address(self, broker_name: str, broker_id: int = MASTER_ID, *, or_any: bool = False) -> str | None:
-        """The address of one member of a broker's group; any member's when it is missing and ``or_any``."""
-        for broker in self.broker_datas:
-            if broker.broker_name == broker_name:
-                found = broker.broker_addrs.get(broker_id)
-                if found is None and or_any and broker.broker_addrs:
-                    found = broker.broker_addrs[min(broker.broker_addrs)]
-                return found
-        return None
+def broker_names(route: TopicRouteData) -> list[str]:
+    """The brokers that have the topic, sorted."""
+    return sorted(broker.broker_name for broker in route.broker_datas)
 
 
-def publish_queues(topic: str, route: Route) -> list[MessageQueue]:
+def publish_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
     """The queues that a producer may write to: writable, and of brokers that have a master."""
     if route.order_topic_conf:
         return _ordered_queues(topic, route.order_topic_conf)
+    _check_not_static(topic, route)
     return [
         MessageQueue(topic, data.broker_name, number)
         for data in sorted(route.queue_datas, key=lambda data: data.broker_name)
-        if data.perm & PERM_WRITE and route.address(data.broker_name) is not None
+        if data.perm & PERM_WRITE and broker_address(route, data.broker_name) is not None
         for number in range(data.write_queue_nums)
     ]
 
 
-def subscribe_queues(topic: str, route: Route) -> list[MessageQueue]:
+def subscribe_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
     """The queues that a consumer may read, in the order in which all clients see them."""
+    _check_not_static(topic, route)
     return sorted(
         MessageQueue(topic, data.broker_name, number)
         for data in route.queue_datas
@@ -74,14 +53,22 @@ def subscribe_queues(topic: str, route: Route) -> list[MessageQueue]:
     )
 
 
-def limit_queues(route: Route, queue_count: int) -> Route:
+def limit_queues(route: TopicRouteData, queue_count: int) -> TopicRouteData:
     """``route`` with at most ``queue_count`` queues a broker, for a topic that is yet to be created."""
-    datas = [
-        QueueData(data.broker_name, count, count, data.perm)
-        for data in route.queue_datas
-        for count in [min(queue_count, data.read_queue_nums)]
-    ]
-    return Route(datas, route.broker_datas, route.order_topic_conf)
+    datas: list[QueueData] = []
+    for data in route.queue_datas:
+        count = min(queue_count, data.read_queue_nums)
+        datas.append(
+            QueueData(
+                broker_name=data.broker_name, perm=data.perm, read_queue_nums=count, write_queue_nums=count
+            )
+        )
+    return TopicRouteData(broker_datas=route.broker_datas, queue_datas=datas)
+
+
+def _check_not_static(topic: str, route: TopicRouteData) -> None:
+    if route.topic_queue_mapping_by_broker:
+        raise ClientError(f"topic {topic} is a static topic, which this client does not support")
 
 
 def _ordered_queues(topic: str, layout: str) -> list[MessageQueue]:
