@@ -196,6 +196,10 @@ class Connection:
             log.warning("connection %s closed: not RocketMQ's protocol: %s", self.remote, error)
             self.close()
             return
+        except Exception:  # a bug of ours must cost this connection, not the process
+            log.exception("connection %s closed: its request could not be handled", self.remote)
+            self.abort()
+            return
         if at < size:
             rest = data[at:] if at > 0 else data
             self._rest = [rest]

@@ -1,0 +1,302 @@
+"""PULL_MESSAGE and LITE_PULL_MESSAGE: consumers fetch from a queue, or wait until it grows.
+
+A pull names a queue offset; the answer carries the records from there on as they lie in the log, and where to go
+on. One that finds nothing and may wait is parked (:mod:`ledgermq.broker.parked_pulls`) and served again when a
+message arrives in its queue or its time is over (Java: ``PullMessageProcessor``).
+
+Rules of this file: who may pull is decided in :class:`PullAccess`, without touching the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ledgermq.broker import names
+from ledgermq.broker.clients import ClientRegistry
+from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
+from ledgermq.broker.heartbeat import BROADCASTING, SubscriptionData
+from ledgermq.broker.offsets import OffsetTable
+from ledgermq.broker.parked_pulls import ParkedPulls
+from ledgermq.broker.stats import BrokerStats
+from ledgermq.broker.topics import TopicTable
+from ledgermq.message.hashing import java_hash
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.headers import PullMessage, PullMessageReply, decode_header, encode_header, response
+from ledgermq.remoting.topic_config import PERM_READ, TopicConfig
+from ledgermq.runtime.config import BrokerConfig
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.message_store import MessageStore
+from ledgermq.store.reading import GetResult, GetStatus
+
+SYS_COMMIT_OFFSET: Final = 1
+SYS_SUSPEND: Final = 2
+SYS_SUBSCRIPTION: Final = 4
+
+MASTER_ID: Final = 0
+ALL_TAGS: Final = "*"
+
+_CODES: Final = {
+    GetStatus.FOUND: ResponseCode.SUCCESS,
+    GetStatus.MESSAGE_WAS_REMOVING: ResponseCode.PULL_RETRY_IMMEDIATELY,
+    GetStatus.NO_MATCHED_MESSAGE: ResponseCode.PULL_RETRY_IMMEDIATELY,
+    GetStatus.OFFSET_FOUND_NULL: ResponseCode.PULL_NOT_FOUND,
+    GetStatus.OFFSET_OVERFLOW_ONE: ResponseCode.PULL_NOT_FOUND,
+    GetStatus.OFFSET_OVERFLOW_BADLY: ResponseCode.PULL_OFFSET_MOVED,
+    GetStatus.OFFSET_TOO_SMALL: ResponseCode.PULL_OFFSET_MOVED,
+    GetStatus.OFFSET_RESET: ResponseCode.PULL_OFFSET_MOVED,
+}
+"""Without the statuses that depend on the offset asked for: see :func:`code_of`."""
+
+
+def code_of(status: GetStatus, asked_offset: int) -> int:
+    """The response code of a status. An empty queue moves whoever asks for more than its first message."""
+    if status in (GetStatus.NO_MATCHED_LOGIC_QUEUE, GetStatus.NO_MESSAGE_IN_QUEUE):
+        return ResponseCode.PULL_OFFSET_MOVED if asked_offset else ResponseCode.PULL_NOT_FOUND
+    return _CODES[status]
+
+
+def tag_codes(expression: str) -> frozenset[int] | None:
+    """The tag codes that ``a || b`` selects, None for all (Java: ``FilterAPI.buildSubscriptionData``)."""
+    if not expression.strip() or expression.strip() == ALL_TAGS:
+        return None
+    tags = [tag.strip() for tag in expression.split("||")]
+    return frozenset(int(java_hash(tag.encode())) for tag in tags if tag)
+
+
+class Pull:
+    """One request, from its arrival to its answer; ``offset`` moves on when what came matched no tag."""
+
+    __slots__ = ("command", "connection", "group", "header", "offset", "tags", "topic")
+
+    def __init__(
+        self,
+        command: Command,
+        connection: Connection,
+        header: PullMessage,
+        topic: TopicConfig,
+        group: SubscriptionGroupConfig,
+        tags: frozenset[int] | None,
+    ) -> None:
+        self.command = command
+        self.connection = connection
+        self.header = header
+        self.topic = topic
+        self.group = group
+        self.tags = tags
+        self.offset = header.queue_offset
+
+
+class PullAccess:
+    """Who may pull what."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        topics: TopicTable,
+        groups: GroupTable,
+        clients: ClientRegistry[Connection],
+    ) -> None:
+        self._config = config
+        self._topics = topics
+        self._groups = groups
+        self._clients = clients
+
+    def check(self, command: Command, connection: Connection, header: PullMessage, now_ms: int) -> Pull:
+        """Raises PeerError with what forbids the pull."""
+        if self._config.broker_permission & PERM_READ == 0:
+            remark = f"broker {self._config.broker_name!r} gives no messages: its brokerPermission has no read bit"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
+        if command.code == RequestCode.LITE_PULL_MESSAGE and not self._config.lite_pull_message_enable:
+            raise PeerError(ResponseCode.NO_PERMISSION, "lite pull is off: litePullMessageEnable=false")
+        group = self._group(header, now_ms)
+        topic = self._topic(header)
+        if header.max_msg_nums < 1:
+            remark = f"maxMsgNums={header.max_msg_nums} is less than 1"
+            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+        if header.sys_flag & SYS_SUBSCRIPTION:
+            tags = self._stated(header, now_ms)
+        else:
+            tags = self._registered(header, group)
+        return Pull(command, connection, header, topic, group, tags)
+
+    def _group(self, header: PullMessage, now_ms: int) -> SubscriptionGroupConfig:
+        name = header.consumer_group
+        group = self._groups.find_or_create(name, now_ms)
+        if group is None:
+            names.check_group(name)
+            remark = f"group {name!r} does not exist: create it with updateSubGroup"
+            raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+        if not group.consume_enable:
+            raise PeerError(ResponseCode.NO_PERMISSION, f"group {name!r} may not consume: consumeEnable=false")
+        return group
+
+    def _topic(self, header: PullMessage) -> TopicConfig:
+        topic = self._topics.get(header.topic)
+        if not topic.readable:
+            raise PeerError(ResponseCode.NO_PERMISSION, f"topic {header.topic!r} is not readable: perm={topic.perm}")
+        if not 0 <= header.queue_id < topic.read_queue_nums:
+            remark = (
+                f"queueId={header.queue_id} of topic {header.topic!r} is not in 0..{topic.read_queue_nums - 1}"
+            )
+            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+        return topic
+
+    def _stated(self, header: PullMessage, now_ms: int) -> frozenset[int] | None:
+        """The pull carries its subscription."""
+        kind = header.expression_type or "TAG"
+        if kind != "TAG":
+            raise _no_filter(kind)
+        expression = header.subscription or ALL_TAGS
+        subscription = SubscriptionData(
+            topic=header.topic, sub_string=expression, sub_version=header.sub_version
+        )
+        self._clients.compensate(header.consumer_group, header.topic, subscription, now_ms)
+        return tag_codes(expression)
+
+    def _registered(self, header: PullMessage, group: SubscriptionGroupConfig) -> frozenset[int] | None:
+        """The pull relies on the subscription of the group's heartbeats."""
+        name = header.consumer_group
+        members = self._clients.consumer_groups.get(name)
+        if members is None:
+            remark = f"group {name!r} has no consumer connected: a heartbeat must come before the pull"
+            raise PeerError(ResponseCode.SUBSCRIPTION_NOT_EXIST, remark)
+        if members.message_model == BROADCASTING and not group.consume_broadcast_enable:
+            remark = f"group {name!r} may not broadcast: consumeBroadcastEnable=false"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
+        if not self._groups.may_read(name, header.topic):
+            raise PeerError(ResponseCode.NO_PERMISSION, f"group {name!r} is forbidden to read {header.topic!r}")
+        subscription = members.subscriptions.get(header.topic)
+        if subscription is None:
+            raise PeerError(
+                ResponseCode.SUBSCRIPTION_NOT_EXIST,
+                f"group {name!r} does not subscribe to {header.topic!r}: do all its consumers subscribe to the same?",
+            )
+        if subscription.sub_version < header.sub_version:
+            remark = f"group {name!r} has a newer subscription to {header.topic!r} than its heartbeats"
+            raise PeerError(ResponseCode.SUBSCRIPTION_NOT_LATEST, remark)
+        if not subscription.by_tag:
+            raise _no_filter(str(subscription.expression_type))
+        if subscription.sub_string in ("", ALL_TAGS):
+            return None
+        return frozenset(subscription.code_set or ()) or tag_codes(subscription.sub_string or "")
+
+
+def _no_filter(kind: str) -> PeerError:
+    remark = f"expressionType={kind!r} is not served: this broker filters by TAG only"
+    return PeerError(ResponseCode.SYSTEM_ERROR, remark)
+
+
+class PullHandlers:
+    """Serves pulls, parks them, wakes them."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        access: PullAccess,
+        store: MessageStore,
+        offsets: OffsetTable,
+        stats: BrokerStats,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._access = access
+        self._store = store
+        self._offsets = offsets
+        self._stats = stats
+        self._now_ms = now_ms
+        self.parked: ParkedPulls[ConsumeQueue, Pull] = ParkedPulls()
+
+    def table(self) -> dict[int, Handler]:
+        return {RequestCode.PULL_MESSAGE: self.pull, RequestCode.LITE_PULL_MESSAGE: self.pull}
+
+    def pull(self, command: Command, connection: Connection) -> Command | None:
+        header = decode_header(PullMessage, command)
+        now_ms = self._now_ms()
+        pull = self._access.check(command, connection, header, now_ms)
+        queue = self._store.queue(header.topic.encode(), header.queue_id)
+        if header.sys_flag & SYS_COMMIT_OFFSET and header.commit_offset >= 0:
+            self._offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset, now_ms)
+        result = self._get(pull, queue)
+        code = code_of(result.status, pull.offset)
+        if code == ResponseCode.PULL_NOT_FOUND and self._park(pull, queue, now_ms):
+            return None
+        return self._answer(pull, result, code)
+
+    def _get(self, pull: Pull, queue: ConsumeQueue) -> GetResult:
+        header = pull.header
+        reset = self._offsets.take_reset(header.consumer_group, header.topic, header.queue_id)
+        if reset is not None and self._config.use_server_side_reset_offset:
+            return GetResult(GetStatus.OFFSET_RESET, reset, queue.min_offset, queue.max_offset, b"", 0)
+        bytes_max = header.max_msg_bytes or 0
+        return self._store.get(queue, pull.offset, header.max_msg_nums, bytes_max, pull.tags)
+
+    def _park(self, pull: Pull, queue: ConsumeQueue, now_ms: int) -> bool:
+        header = pull.header
+        if not header.sys_flag & SYS_SUSPEND or header.suspend_timeout_millis <= 0 or pull.command.is_oneway:
+            return False
+        wait_ms = header.suspend_timeout_millis
+        if not self._config.long_polling_enable:
+            wait_ms = self._config.short_polling_time_mills
+        return self.parked.park(queue, pull, now_ms, wait_ms)
+
+    def _answer(self, pull: Pull, result: GetResult, code: int) -> Command:
+        header = pull.header
+        group, topic, queue_id = header.consumer_group, header.topic, header.queue_id
+        self._offsets.commit_pulled(group, topic, queue_id, result.next_offset)
+        traffic = self._stats.gets(group, topic, system=False)
+        if code == ResponseCode.SUCCESS:
+            traffic.add(result.count, len(result.payload))
+        answer = response(code, result.status.name)
+        answer.ext = encode_header(
+            PullMessageReply(
+                suggest_which_broker_id=MASTER_ID,
+                next_begin_offset=result.next_offset,
+                min_offset=result.min_offset,
+                max_offset=result.max_offset,
+                topic_sys_flag=pull.topic.topic_sys_flag,
+                group_sys_flag=pull.group.group_sys_flag,
+            )
+        )
+        answer.body = result.payload
+        return answer
+
+    # ---- parked pulls ----
+
+    def grown(self, queues: Iterable[ConsumeQueue]) -> None:
+        """Messages have arrived in ``queues``: serve who waits for them."""
+        for queue in queues:
+            if self.parked.waits(queue):
+                self.parked.wake(queue, lambda pull, queue=queue: self._serve(pull, queue))
+
+    def _serve(self, pull: Pull, queue: ConsumeQueue) -> bool:
+        """Answer a parked pull if there is something for it."""
+        if pull.connection.closed:
+            return True
+        result = self._get(pull, queue)
+        if result.status is GetStatus.NO_MATCHED_MESSAGE:
+            pull.offset = result.next_offset
+            return False
+        code = code_of(result.status, pull.offset)
+        if code == ResponseCode.PULL_NOT_FOUND:
+            return False
+        pull.connection.reply(pull.command, self._answer(pull, result, code))
+        return True
+
+    def expire(self) -> None:
+        """Answer the pulls whose wait is over; called once a second."""
+        for pull in self.parked.expire(self._now_ms()):
+            if not pull.connection.closed:
+                self._end(pull)
+
+    def _end(self, pull: Pull) -> None:
+        queue = self._store.queue(pull.header.topic.encode(), pull.header.queue_id)
+        result = self._get(pull, queue)
+        code = code_of(result.status, pull.offset)
+        if code == ResponseCode.PULL_NOT_FOUND and pull.offset != pull.header.queue_offset:
+            # What came meanwhile matched no tag: the consumer goes on behind it.
+            code = ResponseCode.PULL_RETRY_IMMEDIATELY
+            result.next_offset = pull.offset
+        pull.connection.reply(pull.command, self._answer(pull, result, code))
