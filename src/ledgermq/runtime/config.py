@@ -119,10 +119,11 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     msg_trace_topic_name: Annotated[
         str, setting("Name of that topic.", pattern=r"^[%|a-zA-Z0-9_-]+$", max_length=127)
     ] = "RMQ_SYS_TRACE_TOPIC"
+    validate_system_topic_when_update_topic: Annotated[
+        bool, setting("Administrators cannot create or change topics with names of system topics.", live=True)
+    ] = True
     trace_on: Annotated[bool, setting("Tell producers to trace what they send.", live=True)] = True
-    region_id: Annotated[
-        str, setting("Region written into each message (MSG_REGION).", pattern=r"^[^\x00-\x1f]*$")
-    ] = "DefaultRegion"
+    region_id: Annotated[str, setting("Region written into each message (MSG_REGION).")] = "DefaultRegion"
     revive_queue_num: Annotated[
         int, number("Queues of the topic that pop consumption keeps its records in.", "queues", ge=1, le=64)
     ] = 8
@@ -179,7 +180,11 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         str, setting("Directory of everything the broker keeps. Given as --store on the command line.")
     ] = "ledgermq-data"
     store_path_commit_log: Annotated[
-        str, setting("Directory of the commit log. Empty: commitlog under storePathRootDir.")
+        str,
+        setting(
+            "Directory of the commit log, one only. Empty: commitlog under storePathRootDir.",
+            pattern=r"^[^,]*$",
+        ),
     ] = ""
     mapped_file_size_commit_log: Annotated[
         int, number("Size of one commit-log file.", "bytes", ge=4096, le=INT_MAX)
