@@ -151,7 +151,7 @@ class ClientRegistry(Generic[C]):
         Raises PeerError at a limit.
         """
         name = data.group_name
-        subscriptions = data.subscription_data_set or []
+        subscriptions = data.subscriptions
         if len(subscriptions) > SUBSCRIPTIONS_PER_GROUP_MAX:
             remark = (
                 f"group {name!r} subscribes to {len(subscriptions)} topics, "

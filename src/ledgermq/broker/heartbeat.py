@@ -72,8 +72,11 @@ class ConsumerData(msgspec.Struct, rename="camel", kw_only=True):
     subscription_data_set: list[SubscriptionData] | None = None
     unit_mode: bool = False
 
+    @property
+    def subscriptions(self) -> list[SubscriptionData]:
+        return self.subscription_data_set or []
+
     def __post_init__(self) -> None:
-        self.subscription_data_set = self.subscription_data_set or []
         where = _enum(
             "consumeFromWhere", self.consume_from_where, CONSUME_FROM_WHERES, CONSUME_FROM_WHERES[0]
         )
@@ -98,6 +101,14 @@ class HeartbeatData(msgspec.Struct, rename="camel", kw_only=True):
     heartbeat_fingerprint: int = 0
     producer_data_set: list[ProducerData] | None = None
     without_sub: bool = False
+
+    @property
+    def consumers(self) -> list[ConsumerData]:
+        return self.consumer_data_set or []
+
+    @property
+    def producers(self) -> list[ProducerData]:
+        return self.producer_data_set or []
 
 
 class CheckClient(msgspec.Struct, rename="camel", kw_only=True):
