@@ -28,7 +28,7 @@ def backup_of(path: Path) -> Path:
     return path.with_name(path.name + ".bak")
 
 
-def load_json_file(path: Path, decode: Callable[[bytes], T]) -> T | None:
+def load_state_file(path: Path, decode: Callable[[bytes], T]) -> T | None:
     """What ``decode`` makes of the file, or of its previous state when the file is missing, empty or damaged;
     None when there is neither.
 
@@ -56,7 +56,7 @@ def load_json_file(path: Path, decode: Callable[[bytes], T]) -> T | None:
     return None
 
 
-def write_json_file(path: Path, data: bytes) -> None:
+def write_state_file(path: Path, data: bytes) -> None:
     """Replaces the file durably. Raises OSError; then the file is as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
