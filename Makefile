@@ -24,4 +24,7 @@ check: venv ## Lint, format, types, import contracts
 test: venv ## Run the tests
 	$(BIN)/python -m pytest -q
 
-.PHONY: help venv check test
+docs: venv ## Write docs/configuration.md from the tables
+	$(BIN)/python -m ledgermq.runtime.config_reference docs/configuration.md
+
+.PHONY: help venv check test docs

@@ -30,16 +30,21 @@ def setting(
     unit: str = "",
     *,
     pattern: str | None = None,
+    form: str = "",
     max_length: int | None = None,
     live: bool = False,
 ) -> Meta:
-    """A text, a choice or a switch: its meaning, its form, and whether a running broker may change it."""
-    return Meta(description=about, pattern=pattern, max_length=max_length, extra={"unit": unit, "live": live})
+    """A text, a choice or a switch: its meaning, its form, and whether a running broker may change it.
+
+    ``form`` says in words what ``pattern`` checks.
+    """
+    extra = {"unit": unit, "live": live, "form": form}
+    return Meta(description=about, pattern=pattern, max_length=max_length, extra=extra)
 
 
 def number(about: str, unit: str = "", *, ge: int = 0, le: int = INT_MAX, live: bool = False) -> Meta:
     """A whole number: its meaning, unit and bounds, and whether a running broker may change it."""
-    return Meta(description=about, ge=ge, le=le, extra={"unit": unit, "live": live})
+    return Meta(description=about, ge=ge, le=le, extra={"unit": unit, "live": live, "form": ""})
 
 
 class RemotingConfig(Struct, kw_only=True, rename="camel"):
@@ -61,12 +66,18 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
         setting(
             "Name of the replica set this broker belongs to; also the name of a system topic.",
             pattern=_NAME,
+            form="letters, digits and %|_-.",
             max_length=100,
         ),
     ] = field(default_factory=socket.gethostname)
     broker_cluster_name: Annotated[
         str,
-        setting("Cluster the broker belongs to; also a system topic.", pattern=_NAME, max_length=100),
+        setting(
+            "Cluster the broker belongs to; also a system topic.",
+            pattern=_NAME,
+            form="letters, digits and %|_-.",
+            max_length=100,
+        ),
     ] = "DefaultCluster"
     broker_id: Annotated[
         int, number("0 is the master. Slaves, which have higher numbers, are not supported yet.", ge=0, le=0)
@@ -90,6 +101,7 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
             "Name servers to register with, host:port, several separated by semicolons. "
             "The environment variable NAMESRV_ADDR is read too.",
             pattern=r"^$|^[^\s:;]+:\d{1,5}(;[^\s:;]+:\d{1,5})*;?$",
+            form="host:port;host:port",
         ),
     ] = ""
     broker_permission: Annotated[
@@ -117,7 +129,13 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     ] = False
     trace_topic_enable: Annotated[bool, setting("Create the topic that message traces go to.")] = False
     msg_trace_topic_name: Annotated[
-        str, setting("Name of that topic.", pattern=r"^[%|a-zA-Z0-9_-]+$", max_length=127)
+        str,
+        setting(
+            "Name of that topic.",
+            pattern=r"^[%|a-zA-Z0-9_-]+$",
+            form="letters, digits and %|_-",
+            max_length=127,
+        ),
     ] = "RMQ_SYS_TRACE_TOPIC"
     validate_system_topic_when_update_topic: Annotated[
         bool, setting("Administrators cannot create or change topics with names of system topics.", live=True)
@@ -184,6 +202,7 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         setting(
             "Directory of the commit log, one only. Empty: commitlog under storePathRootDir.",
             pattern=r"^[^,]*$",
+            form="a path without comma",
         ),
     ] = ""
     mapped_file_size_commit_log: Annotated[
@@ -222,7 +241,11 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
     ] = True
     message_delay_level: Annotated[
         str,
-        setting("Delays of the levels 1, 2, ... that retries use.", pattern=r"^\d+[smhd]( +\d+[smhd])*$"),
+        setting(
+            "Delays of the levels 1, 2, ... that retries use.",
+            pattern=r"^\d+[smhd]( +\d+[smhd])*$",
+            form="1s 5m 2h 1d",
+        ),
     ] = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
     message_index_enable: Annotated[bool, setting("Keep the index that queries by key use.")] = True
     max_hash_slot_num: Annotated[
@@ -273,6 +296,7 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         setting(
             "Hours of the day at which expired files are deleted, two digits, separated by semicolons.",
             pattern=r"^([01]\d|2[0-3])(;([01]\d|2[0-3]))*$",
+            form="04 or 04;16",
             live=True,
         ),
     ] = "04"

@@ -38,6 +38,11 @@ class Key(NamedTuple):
         return str((self.meta.extra or {})["unit"])
 
     @property
+    def form(self) -> str:
+        """What its text must look like, in words; empty if anything goes."""
+        return str((self.meta.extra or {})["form"])
+
+    @property
     def live(self) -> bool:
         """Whether it may be changed while the server runs."""
         return bool((self.meta.extra or {})["live"])
@@ -51,7 +56,7 @@ class Key(NamedTuple):
             return f"a whole number from {self.meta.ge} to {self.meta.le} {self.unit}".rstrip()
         if self.type is str:
             length = f" of at most {self.meta.max_length} characters" if self.meta.max_length else ""
-            form = f" of the form {self.meta.pattern}" if self.meta.pattern else ""
+            form = f" of the form: {self.form}" if self.form else ""
             return f"one line of text{length}{form}"
         return " or ".join(typing.get_args(self.type))
 
