@@ -60,9 +60,12 @@ class Registration:
 
 
 def check_name(what: str, name: str, limits: RouteLimits) -> None:
-    """Raises PeerError when a name is empty or too long."""
+    """Raises PeerError when a name is empty, too long or not printable."""
     if not 0 < len(name) <= limits.name_chars:
         remark = f"{what}={name[:40]!r} has {len(name)} characters, allowed are 1..{limits.name_chars}"
+        raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+    if not name.isprintable():
+        remark = f"{what}={name[:40]!r} contains characters that cannot be printed"
         raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
 
 

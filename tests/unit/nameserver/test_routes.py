@@ -453,6 +453,7 @@ def test_a_zone_hides_the_masters_of_others(routes: Routes) -> None:
         ({"broker_name": ""}, "brokerName='' has 0 characters, allowed are 1..512"),
         ({"address": "x" * 513}, "brokerAddr='xxxx"),
         ({"cluster": ""}, "clusterName="),
+        ({"cluster": "a\nb"}, "clusterName='a\\nb' contains characters that cannot be printed"),
         ({"broker_id": -1}, "brokerId=-1, 0 is the least"),
         ({"timeout_ms": 0}, "heartbeatTimeoutMillis=0, 1 is the least"),
         ({"topics": topics("A", "")}, "topic='' has 0 characters"),
