@@ -346,7 +346,7 @@ class NameServerConfig(Struct, kw_only=True, rename="camel"):
         str, setting("File that updateNamesrvConfig writes the configuration to.")
     ] = "ledgermq-data/namesrv/namesrv.properties"
     scan_not_active_broker_interval: Annotated[
-        int, number("Silent brokers are looked for this often.", "ms", ge=100, le=_DAY_MS)
+        int, number("Silent brokers are looked for this often.", "ms", ge=100, le=_DAY_MS, live=True)
     ] = 5000
     order_message_enable: Annotated[
         bool, setting("Routes carry the order configuration of their topic.", live=True)
