@@ -1,0 +1,180 @@
+"""The key index: which messages carry a key (directory ``index``).
+
+Indexed are, for every message but a rolled-back one and in this order: its unique key (UNIQ_KEY), each word
+of KEYS, and TAGS as the key ``T#tags`` (Java: ``IndexService``). Entries are gathered with the records of a
+turn and published when these are written. A file that is full is followed by a new one, named by its creation
+time ``yyyyMMddHHmmssSSS``.
+
+Rules of this file: it is compiled; the index is derived from the log, but it never silently lags behind it:
+when no blocks can be reserved for the entries of a turn, the turn's write fails (:meth:`KeyIndex.reserve`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
+
+from ledgermq.message.hashing import hash_more
+from ledgermq.message.properties import PropertyScan
+from ledgermq.message.record import FLAG_TRANSACTION, TRANSACTION_ROLLBACK
+from ledgermq.store.disk import Disk
+from ledgermq.store.index_file import GATHERED_BYTES, IndexFile, positive_hash
+
+TAG_PREFIX: Final = b"T#"
+BLANK: Final[i64] = 32
+
+
+class KeyIndex:
+    """All index files; the last one is written."""
+
+    def __init__(self, disk: Disk, directory: str, slot_count: i64, entry_count: i64) -> None:
+        self.disk: Disk = disk
+        self.directory: str = directory
+        self.slot_count: i64 = slot_count
+        self.entry_count: i64 = entry_count
+        self.files: list[IndexFile] = []
+        self.indexed_offset: i64 = 0
+        """Records that begin below this are indexed already: recovery sets it, so that replay adds none
+        twice.
+        """
+        self._gathered: BytesWriter = BytesWriter()
+        self._last_name: str = ""
+
+    # ---- gathering and publishing ----------------------------------------------------------------------
+
+    def gather(
+        self,
+        index_hash: i64,
+        log_offset: i64,
+        store_ms: i64,
+        sys_flag: i64,
+        properties: bytes,
+        scan: PropertyScan,
+    ) -> None:
+        """Gather the keys of one record; ``index_hash`` is the hash state after ``topic#``."""
+        if sys_flag & FLAG_TRANSACTION == TRANSACTION_ROLLBACK or log_offset < self.indexed_offset:
+            return
+        if scan.unique_end != 0:
+            self._gather_key(
+                hash_more(index_hash, properties, scan.unique_at, scan.unique_end), log_offset, store_ms
+            )
+        if scan.keys_end != 0:
+            at: i64 = scan.keys_at
+            i: i64 = at
+            while i <= scan.keys_end:
+                if i == scan.keys_end or i64(properties[i]) == BLANK:
+                    if i > at:
+                        self._gather_key(hash_more(index_hash, properties, at, i), log_offset, store_ms)
+                    at = i + 1
+                i += 1
+        if scan.tags_end != 0:
+            state: i64 = hash_more(index_hash, TAG_PREFIX, 0, 2)
+            self._gather_key(hash_more(state, properties, scan.tags_at, scan.tags_end), log_offset, store_ms)
+
+    def _gather_key(self, state: i64, log_offset: i64, store_ms: i64) -> None:
+        out = self._gathered
+        write_i32_be(out, i32(positive_hash(state)))
+        write_i64_be(out, log_offset)
+        write_i64_be(out, store_ms)
+
+    def reserve(self) -> None:
+        """Make sure that what is gathered can be published without an error. Raises OSError."""
+        wanted: i64 = len(self._gathered) // GATHERED_BYTES
+        if wanted == 0:
+            return
+        if len(self.files) == 0:
+            self._add_file()
+        last = self.files[-1]
+        last.map()
+        if wanted <= last.room():
+            last.reserve(wanted)
+        else:
+            last.reserve(last.room())
+            # A file for the entries that do not fit; it stays the last one even if this turn is taken back.
+            self._add_file()
+            self.files[-1].map()
+            self.files[-1].reserve(wanted - last.room())
+
+    def publish(self) -> None:
+        """Put what was gathered into the files; :meth:`reserve` came before."""
+        gathered = self._gathered
+        size: i64 = len(gathered)
+        if size == 0:
+            return
+        data = gathered.getvalue()
+        gathered.truncate(0)
+        at: i64 = 0
+        if len(self.files) > 1 and self.files[-1].count == 1:
+            previous = self.files[-2]
+            fitting: i64 = previous.room() * GATHERED_BYTES
+            if fitting > size:
+                fitting = size
+            if fitting > 0:
+                previous.put(data, 0, fitting)
+                at = fitting
+            if previous.room() <= 0:
+                previous.unmap()
+        self.files[-1].put(data, at, size)
+
+    def forget_gathered(self) -> None:
+        self._gathered.truncate(0)
+
+    def _add_file(self) -> None:
+        """Begin a new last file. Raises OSError."""
+        name = file_name(time.time())
+        if name <= self._last_name:
+            name = str(int(self._last_name) + 1)
+        file = IndexFile(self.disk, f"{self.directory}/{name}", self.slot_count, self.entry_count)
+        self.disk.make_directories(self.directory)
+        file.create()
+        self._last_name = name
+        self.files.append(file)
+
+    # ---- reading ---------------------------------------------------------------------------------------
+
+    def find(
+        self, index_hash: i64, key: bytes, count_max: i64, begin_ms: i64, end_ms: i64, tag: bool = False
+    ) -> list[int]:
+        """Log offsets of messages that may carry ``key``, newest first. Raises OSError.
+
+        ``index_hash`` is the hash state after ``topic#``; ``tag`` looks among the TAGS.
+        """
+        state: i64 = index_hash
+        if tag:
+            state = hash_more(state, TAG_PREFIX, 0, 2)
+        key_hash: i64 = positive_hash(hash_more(state, key, 0, len(key)))
+        found: list[int] = []
+        i: i64 = len(self.files) - 1
+        while i >= 0 and len(found) < count_max:
+            file = self.files[i]
+            if file.covers(begin_ms, end_ms):
+                file.find(key_hash, begin_ms, end_ms, count_max, found)
+            i -= 1
+        return found
+
+    def last_ms(self) -> i64:
+        """Store time of the newest entry."""
+        for file in reversed(self.files):
+            if file.count > 1:
+                return file.end_ms
+        return 0
+
+    def last_offset(self) -> i64:
+        """Log offset of the newest entry."""
+        for file in reversed(self.files):
+            if file.count > 1:
+                return file.end_offset
+        return 0
+
+    def close(self) -> None:
+        for file in self.files:
+            file.unmap()
+
+
+def file_name(seconds: float) -> str:
+    """``yyyyMMddHHmmssSSS`` of a moment, in local time as Java names index files."""
+    moment = time.localtime(seconds)
+    return time.strftime("%Y%m%d%H%M%S", moment) + f"{int(seconds * 1000) % 1000:03d}"
