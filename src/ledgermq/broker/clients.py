@@ -22,6 +22,8 @@ from ledgermq.runtime.config import BrokerConfig
 MEMBERS_MAX: Final = 500_000
 """Registrations (a client times its groups) in all; about 300 bytes each."""
 SUBSCRIPTIONS_PER_GROUP_MAX: Final = 10_000
+CLIENT_ID_CHARS_MAX: Final = 1024
+"""A client's name is shown, compared and kept for each of its groups; Java's have about 50 characters."""
 COMPENSATED_MAX: Final = 100_000
 """Subscriptions remembered of consumers that pull without heartbeats; the oldest make room."""
 
@@ -122,6 +124,10 @@ class ClientRegistry(Generic[C]):
 
     def groups_subscribing(self, topic: str) -> list[str]:
         return list(self._groups_by_topic.get(topic, ()))
+
+    @property
+    def has_notifications(self) -> bool:
+        return bool(self._changed)
 
     def take_notifications(self) -> list[tuple[str, list[C]]]:
         """The groups that have changed since the last call, each with the connections to notify."""

@@ -1,0 +1,131 @@
+"""The broker's tables on disk: which table is in which file of ``config/``, and when it is written.
+
+A table counts its changes; a file is written when the table has more than at the last write. Topics and
+groups are written when they change (:meth:`ConfigFiles.save_soon`; an operator's change is answered when it
+is on disk, :meth:`ConfigFiles.save`), offsets every few seconds (:meth:`ConfigFiles.save_changed`), everything
+at the end. One file is written once at a time: changes that come meanwhile share the next write.
+
+A write that fails is logged and tried again with the next: each is of the whole table, into a new file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from ledgermq.broker.pretty_json import encode_pretty
+from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.command import PeerError
+from ledgermq.remoting.json_body import decode_json
+from ledgermq.runtime.state_file import load_state_file, write_state_file
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+TOPICS_FILE: Final = "topics.json"
+GROUPS_FILE: Final = "subscriptionGroup.json"
+OFFSETS_FILE: Final = "consumerOffset.json"
+DELAY_FILE: Final = "delayOffset.json"
+
+T = TypeVar("T")
+
+
+class _File:
+    def __init__(self, path: Path, content: Callable[[], object], changes: Callable[[], int]) -> None:
+        self.path = path
+        self.content = content
+        self.changes = changes
+        self.written = changes()
+        """``changes()`` of what is on disk; it starts as what was loaded."""
+        self.writing: asyncio.Task[None] | None = None
+        self.again = False
+        """Asked for while it was being written: it is written once more after that."""
+
+
+class ConfigFiles:
+    """Loads and writes the files of one ``config`` directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[str, _File] = {}
+
+    def load(self, name: str, kind: type[T]) -> T | None:
+        """The file as ``kind``, or its previous state if it is damaged; None when there is neither.
+
+        Raises ValueError naming the file when nothing can be read.
+        """
+        return load_state_file(self._directory / name, lambda data: decode_json(kind, data))
+
+    def track(self, name: str, content: Callable[[], object], changes: Callable[[], int]) -> None:
+        """From now on ``content()`` is to stand in the file ``name``; ``changes()`` never falls.
+
+        Call it after the table has been loaded.
+        """
+        self._files[name] = _File(self._directory / name, content, changes)
+
+    async def save(self, name: str) -> None:
+        """Return when everything changed so far is on disk. Raises PeerError SYSTEM_ERROR when it cannot."""
+        file = self._files[name]
+        wanted = file.changes()
+        while file.written < wanted:
+            try:
+                await asyncio.shield(self._writing(name))
+            except OSError as error:
+                remark = f"the change is in force but not on disk, {file.path} cannot be written: {error}"
+                raise PeerError(ResponseCode.SYSTEM_ERROR, remark) from None
+
+    def save_soon(self, name: str) -> None:
+        """Begin to write the file, if it has changed."""
+        file = self._files[name]
+        if file.writing is not None:
+            file.again = True
+        elif file.written < file.changes():
+            self._writing(name)
+
+    def save_changed(self) -> None:
+        """Begin to write every file that has changed."""
+        for name in self._files:
+            self.save_soon(name)
+
+    async def close(self) -> None:
+        """Write what has changed and wait for it."""
+        for name in self._files:
+            try:
+                await self.save(name)
+            except PeerError as error:
+                log.error("%s", error.remark)
+
+    def _writing(self, name: str) -> asyncio.Task[None]:
+        file = self._files[name]
+        if file.writing is None:
+            file.writing = asyncio.get_running_loop().create_task(self._write(file))
+            file.writing.add_done_callback(lambda task: self._wrote(name, task))
+        return file.writing
+
+    async def _write(self, file: _File) -> None:
+        # What is written is what the table holds when the turn of the loop is over, not in its midst.
+        await asyncio.sleep(0)
+        seen = file.changes()
+        content = msgspec.to_builtins(file.content())
+        await asyncio.get_running_loop().run_in_executor(None, _write_file, file.path, content)
+        file.written = seen
+
+    def _wrote(self, name: str, task: asyncio.Task[None]) -> None:
+        file = self._files[name]
+        file.writing = None
+        again, file.again = file.again, False
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("%s cannot be written, it will be tried again: %s", file.path, error)
+        elif again:
+            self.save_soon(name)
+
+
+def _write_file(path: Path, content: object) -> None:
+    write_state_file(path, encode_pretty(content))
