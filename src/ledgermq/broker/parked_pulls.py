@@ -9,7 +9,7 @@ Rules of this file: no clock, no I/O; whoever parks brings the time, whoever wak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 PARKED_MAX: Final = 100_000
@@ -46,13 +46,13 @@ class ParkedPulls(Generic[Q, P]):
     def waits(self, queue: Q) -> bool:
         return queue in self._by_queue
 
-    def wake(self, queue: Q, serve: Callable[[P], bool]) -> None:
+    def wake(self, queue: Q, serve: Callable[[Q, P], bool]) -> None:
         """Offer the pulls of ``queue`` to ``serve``; those it answers (True) leave the table."""
         pulls = self._by_queue.get(queue)
         if pulls is None:
             return
         for pull in list(pulls):
-            if serve(pull):
+            if serve(queue, pull):
                 self._remove(queue, pull)
 
     def _remove(self, queue: Q, pull: P) -> None:
@@ -66,19 +66,13 @@ class ParkedPulls(Generic[Q, P]):
             del self._by_second[second]
         self.count -= 1
 
-    def expire(self, now_ms: int) -> list[P]:
+    def expire(self, now_ms: int) -> list[tuple[Q, P]]:
         """The pulls whose wait has ended, taken out of the table. Call it once a second."""
-        ended: list[P] = []
+        ended: list[tuple[Q, P]] = []
         second = now_ms // 1000
         while self._next_second <= second and self._by_second:
             for pull, queue in list(self._by_second.get(self._next_second, {}).items()):
                 self._remove(queue, pull)
-                ended.append(pull)
+                ended.append((queue, pull))
             self._next_second += 1
         return ended
-
-    def forget(self, pulls: Iterable[tuple[Q, P]]) -> None:
-        """Drop pulls whose connection is gone."""
-        for queue, pull in pulls:
-            if pull in self._by_queue.get(queue, {}):
-                self._remove(queue, pull)

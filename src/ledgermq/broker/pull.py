@@ -9,7 +9,9 @@ Rules of this file: who may pull is decided in :class:`PullAccess`, without touc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Executor
 from typing import Final
 
 from ledgermq.broker import names
@@ -20,22 +22,23 @@ from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.parked_pulls import ParkedPulls
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
+from ledgermq.broker.traffic import Traffic
 from ledgermq.message.hashing import java_hash
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import PullMessage, PullMessageReply, decode_header, encode_header, response
+from ledgermq.remoting.headers import PullMessage, decode_header, response
 from ledgermq.remoting.topic_config import PERM_READ, TopicConfig
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.consume_queue import ConsumeQueue
-from ledgermq.store.message_store import MessageStore
-from ledgermq.store.reading import GetResult, GetStatus
+from ledgermq.store.reading import GetResult, GetStatus, MessageReader
 
 SYS_COMMIT_OFFSET: Final = 1
 SYS_SUSPEND: Final = 2
 SYS_SUBSCRIPTION: Final = 4
 
-MASTER_ID: Final = 0
+PULL_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What a pull that states no limit may take, before the broker's own limits (Java: ``MAX_PULL_MSG_SIZE``)."""
 ALL_TAGS: Final = "*"
 
 _CODES: Final = {
@@ -47,6 +50,8 @@ _CODES: Final = {
     GetStatus.OFFSET_OVERFLOW_BADLY: ResponseCode.PULL_OFFSET_MOVED,
     GetStatus.OFFSET_TOO_SMALL: ResponseCode.PULL_OFFSET_MOVED,
     GetStatus.OFFSET_RESET: ResponseCode.PULL_OFFSET_MOVED,
+    # The data is on disk only. A pull that arrives waits for it; one that was parked comes back and does.
+    GetStatus.COLD: ResponseCode.PULL_RETRY_IMMEDIATELY,
 }
 """Without the statuses that depend on the offset asked for: see :func:`code_of`."""
 
@@ -69,7 +74,7 @@ def tag_codes(expression: str) -> frozenset[int] | None:
 class Pull:
     """One request, from its arrival to its answer; ``offset`` moves on when what came matched no tag."""
 
-    __slots__ = ("command", "connection", "group", "header", "offset", "tags", "topic")
+    __slots__ = ("command", "connection", "group", "header", "offset", "tags", "topic", "traffic")
 
     def __init__(
         self,
@@ -79,7 +84,9 @@ class Pull:
         topic: TopicConfig,
         group: SubscriptionGroupConfig,
         tags: frozenset[int] | None,
+        traffic: Traffic,
     ) -> None:
+        self.traffic = traffic
         self.command = command
         self.connection = connection
         self.header = header
@@ -98,7 +105,9 @@ class PullAccess:
         topics: TopicTable,
         groups: GroupTable,
         clients: ClientRegistry[Connection],
+        stats: BrokerStats,
     ) -> None:
+        self._stats = stats
         self._config = config
         self._topics = topics
         self._groups = groups
@@ -109,8 +118,6 @@ class PullAccess:
         if self._config.broker_permission & PERM_READ == 0:
             remark = f"broker {self._config.broker_name!r} gives no messages: its brokerPermission has no read bit"
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
-        if command.code == RequestCode.LITE_PULL_MESSAGE and not self._config.lite_pull_message_enable:
-            raise PeerError(ResponseCode.NO_PERMISSION, "lite pull is off: litePullMessageEnable=false")
         group = self._group(header, now_ms)
         topic = self._topic(header)
         if header.max_msg_nums < 1:
@@ -120,7 +127,10 @@ class PullAccess:
             tags = self._stated(header, now_ms)
         else:
             tags = self._registered(header, group)
-        return Pull(command, connection, header, topic, group, tags)
+        traffic = self._stats.gets(
+            header.consumer_group, header.topic, system=self._topics.is_system(header.topic)
+        )
+        return Pull(command, connection, header, topic, group, tags, traffic)
 
     def _group(self, header: PullMessage, now_ms: int) -> SubscriptionGroupConfig:
         name = header.consumer_group
@@ -190,76 +200,93 @@ def _no_filter(kind: str) -> PeerError:
 
 
 class PullHandlers:
-    """Serves pulls, parks them, wakes them."""
+    """Serves pulls, parks them, wakes them.
+
+    ``executor`` reads what is not in memory, so that one slow disk read stops nobody else.
+    """
 
     def __init__(
         self,
         config: BrokerConfig,
         access: PullAccess,
-        store: MessageStore,
+        reader: MessageReader,
+        queue_of: Callable[[bytes, int], ConsumeQueue],
         offsets: OffsetTable,
-        stats: BrokerStats,
+        executor: Executor,
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
         self._access = access
-        self._store = store
+        self._reader = reader
+        self._queue_of = queue_of
         self._offsets = offsets
-        self._stats = stats
+        self._executor = executor
         self._now_ms = now_ms
         self.parked: ParkedPulls[ConsumeQueue, Pull] = ParkedPulls()
 
     def table(self) -> dict[int, Handler]:
         return {RequestCode.PULL_MESSAGE: self.pull, RequestCode.LITE_PULL_MESSAGE: self.pull}
 
-    def pull(self, command: Command, connection: Connection) -> Command | None:
+    def pull(self, command: Command, connection: Connection) -> Command | None | Awaitable[Command | None]:
         header = decode_header(PullMessage, command)
         now_ms = self._now_ms()
         pull = self._access.check(command, connection, header, now_ms)
-        queue = self._store.queue(header.topic.encode(), header.queue_id)
+        group, topic, queue_id = header.consumer_group, header.topic, header.queue_id
         if header.sys_flag & SYS_COMMIT_OFFSET and header.commit_offset >= 0:
-            self._offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset, now_ms)
+            self._offsets.commit(group, topic, queue_id, header.commit_offset, now_ms)
+        queue = self._queue_of(topic.encode(), queue_id)
         result = self._get(pull, queue)
-        code = code_of(result.status, pull.offset)
-        if code == ResponseCode.PULL_NOT_FOUND and self._park(pull, queue, now_ms):
-            return None
-        return self._answer(pull, result, code)
+        if result.status is GetStatus.COLD:
+            return self._read_cold(pull, queue, result)
+        return self._answer_or_park(pull, queue, result)
 
     def _get(self, pull: Pull, queue: ConsumeQueue) -> GetResult:
         header = pull.header
-        reset = self._offsets.take_reset(header.consumer_group, header.topic, header.queue_id)
-        if reset is not None and self._config.use_server_side_reset_offset:
-            return GetResult(GetStatus.OFFSET_RESET, reset, queue.min_offset, queue.max_offset, b"", 0)
-        bytes_max = header.max_msg_bytes or 0
-        return self._store.get(queue, pull.offset, header.max_msg_nums, bytes_max, pull.tags)
+        if self._config.use_server_side_reset_offset:
+            reset = self._offsets.take_reset(header.consumer_group, header.topic, header.queue_id)
+            if reset is not None:
+                return GetResult(GetStatus.OFFSET_RESET, reset, queue.min_offset, queue.max_offset)
+        bytes_max = header.max_msg_bytes or PULL_BYTES_MAX
+        return self._reader.get(queue, pull.offset, header.max_msg_nums, bytes_max, pull.tags)
 
-    def _park(self, pull: Pull, queue: ConsumeQueue, now_ms: int) -> bool:
+    async def _read_cold(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
+        """What was asked for is on disk only: have it read by a worker, then look again."""
+        loop = asyncio.get_running_loop()
+        while result.status is GetStatus.COLD:
+            await loop.run_in_executor(self._executor, self._reader.warm, result.cold_offset)
+            result = self._get(pull, queue)
+        return self._answer_or_park(pull, queue, result)
+
+    def _answer_or_park(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
+        code = code_of(result.status, pull.offset)
+        if code == ResponseCode.PULL_NOT_FOUND and self._park(pull, queue):
+            return None
+        return self._answer(pull, result, code)
+
+    def _park(self, pull: Pull, queue: ConsumeQueue) -> bool:
         header = pull.header
         if not header.sys_flag & SYS_SUSPEND or header.suspend_timeout_millis <= 0 or pull.command.is_oneway:
             return False
         wait_ms = header.suspend_timeout_millis
         if not self._config.long_polling_enable:
             wait_ms = self._config.short_polling_time_mills
-        return self.parked.park(queue, pull, now_ms, wait_ms)
+        return self.parked.park(queue, pull, self._now_ms(), wait_ms)
 
     def _answer(self, pull: Pull, result: GetResult, code: int) -> Command:
         header = pull.header
-        group, topic, queue_id = header.consumer_group, header.topic, header.queue_id
-        self._offsets.commit_pulled(group, topic, queue_id, result.next_offset)
-        traffic = self._stats.gets(group, topic, system=False)
+        next_offset = int(result.next_offset)
+        self._offsets.commit_pulled(header.consumer_group, header.topic, header.queue_id, next_offset)
         if code == ResponseCode.SUCCESS:
-            traffic.add(result.count, len(result.payload))
+            pull.traffic.add(result.count, len(result.payload))
         answer = response(code, result.status.name)
-        answer.ext = encode_header(
-            PullMessageReply(
-                suggest_which_broker_id=MASTER_ID,
-                next_begin_offset=result.next_offset,
-                min_offset=result.min_offset,
-                max_offset=result.max_offset,
-                topic_sys_flag=pull.topic.topic_sys_flag,
-                group_sys_flag=pull.group.group_sys_flag,
-            )
-        )
+        answer.ext = {
+            "suggestWhichBrokerId": "0",
+            "nextBeginOffset": str(next_offset),
+            "minOffset": str(result.min_offset),
+            "maxOffset": str(result.max_offset),
+            "topicSysFlag": str(pull.topic.topic_sys_flag),
+            "groupSysFlag": str(pull.group.group_sys_flag),
+        }
         answer.body = result.payload
         return answer
 
@@ -268,16 +295,15 @@ class PullHandlers:
     def grown(self, queues: Iterable[ConsumeQueue]) -> None:
         """Messages have arrived in ``queues``: serve who waits for them."""
         for queue in queues:
-            if self.parked.waits(queue):
-                self.parked.wake(queue, lambda pull, queue=queue: self._serve(pull, queue))
+            self.parked.wake(queue, self._serve)
 
-    def _serve(self, pull: Pull, queue: ConsumeQueue) -> bool:
-        """Answer a parked pull if there is something for it."""
+    def _serve(self, queue: ConsumeQueue, pull: Pull) -> bool:
+        """Answer a parked pull if there is something for it; True when it is done with."""
         if pull.connection.closed:
             return True
         result = self._get(pull, queue)
         if result.status is GetStatus.NO_MATCHED_MESSAGE:
-            pull.offset = result.next_offset
+            pull.offset = int(result.next_offset)
             return False
         code = code_of(result.status, pull.offset)
         if code == ResponseCode.PULL_NOT_FOUND:
@@ -287,16 +313,24 @@ class PullHandlers:
 
     def expire(self) -> None:
         """Answer the pulls whose wait is over; called once a second."""
-        for pull in self.parked.expire(self._now_ms()):
+        for queue, pull in self.parked.expire(self._now_ms()):
             if not pull.connection.closed:
-                self._end(pull)
+                self._end(queue, pull)
 
-    def _end(self, pull: Pull) -> None:
-        queue = self._store.queue(pull.header.topic.encode(), pull.header.queue_id)
+    def _end(self, queue: ConsumeQueue, pull: Pull) -> None:
         result = self._get(pull, queue)
         code = code_of(result.status, pull.offset)
         if code == ResponseCode.PULL_NOT_FOUND and pull.offset != pull.header.queue_offset:
             # What came meanwhile matched no tag: the consumer goes on behind it.
             code = ResponseCode.PULL_RETRY_IMMEDIATELY
-            result.next_offset = pull.offset
         pull.connection.reply(pull.command, self._answer(pull, result, code))
+
+    def release(self, queues: Iterable[ConsumeQueue]) -> None:
+        """Have everyone who waits for ``queues`` ask again: an operator has reset offsets or deleted the
+        topic."""
+        for queue in queues:
+            self.parked.wake(queue, self._release)
+
+    def _release(self, queue: ConsumeQueue, pull: Pull) -> bool:
+        self._end(queue, pull)
+        return True

@@ -32,8 +32,8 @@ class RemotingClient:
         handlers: dict[int, Handler] | None = None,
         on_close: Callable[[Connection], None] = _ignore,
     ) -> None:
-        self._handlers: dict[int, Handler] = handlers or {}
-        self._on_close = on_close
+        self._handlers: dict[int, Handler] = {} if handlers is None else handlers
+        self._hear_close = on_close
         self._connections: dict[str, Connection] = {}
         self._connecting: dict[str, asyncio.Task[Connection]] = {}
 
@@ -70,7 +70,13 @@ class RemotingClient:
         return cast(Connection, protocol)
 
     def _protocol(self) -> Connection:
-        return Connection(self._handlers, FastPath(), _ignore, self._on_close, 0)
+        return Connection(self._handlers, FastPath(), _ignore, self._closed, 0)
+
+    def _closed(self, connection: Connection) -> None:
+        known = [address for address, other in self._connections.items() if other is connection]
+        for address in known:
+            del self._connections[address]
+        self._hear_close(connection)
 
     async def invoke(self, address: str, command: Command, timeout_ms: int = 3000) -> Command:
         """Send ``command`` to ``address`` and return the response, whatever its code.

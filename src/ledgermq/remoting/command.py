@@ -21,7 +21,7 @@ the bytes are; a command is answered in the encoding that it came in.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i16_be, write_i32_be
@@ -90,25 +90,29 @@ class Command:
         )
 
 
+_Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
 class _JsonHeader(msgspec.Struct):
     """The JSON header as the wire has it; fastjson omits what is null."""
 
-    code: int
-    opaque: int = 0
-    flag: int = 0
+    code: _Int32
+    opaque: _Int32 = 0
+    flag: _Int32 = 0
     language: str | int = "JAVA"
-    version: int = 0
+    version: _Int32 = 0
     remark: str | None = None
     extFields: dict[str, str | None] | None = None  # noqa: N815 - a name of the wire
 
 
 _INT16_MAX: Final = 0x7FFF
-_INT32_MAX: Final = 0x7FFFFFFF
 
 _json_header_decoder: Final = msgspec.json.Decoder(_JsonHeader)
 _json_encoder: Final = msgspec.json.Encoder()
 
 BINARY_HEADER_BYTES_MIN: Final = 21
+LENIENT_HEADER_BYTES_MAX: Final = 256 * 1024
+"""A longer JSON header must be as Java writes it: reading others by hand takes up to 0.8 s per MiB."""
 
 
 def decode_command(frame: bytes, at: i64, end: i64) -> Command:
@@ -184,7 +188,7 @@ def _decode_fields(frame: bytes, at: i64, end: i64, ext: dict[str, str]) -> None
 def _decode_json_header(header: bytes) -> Command:
     try:
         fields = _json_header_decoder.decode(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         fields = _decode_lenient_header(header)
     command = Command(fields.code)
     command.opaque = fields.opaque
@@ -193,7 +197,7 @@ def _decode_json_header(header: bytes) -> Command:
     command.remark = fields.remark
     language = fields.language
     if isinstance(language, int):
-        command.language = language
+        command.language = language if 0 <= language < len(LANGUAGE_NAMES) else LANGUAGE_OTHER
     elif language in LANGUAGE_NAMES:
         command.language = LANGUAGE_NAMES.index(language)
     else:
@@ -207,13 +211,15 @@ def _decode_json_header(header: bytes) -> Command:
 
 def _decode_lenient_header(header: bytes) -> _JsonHeader:
     """Clients of other languages write numbers or booleans where Java writes text."""
+    if len(header) > LENIENT_HEADER_BYTES_MAX:
+        raise FrameError(f"JSON header of {len(header)} bytes is not as Java writes it")
     try:
         fields = parse_json(header)
         if isinstance(fields, dict) and isinstance(fields.get("extFields"), dict):
             ext = fields["extFields"]
             fields["extFields"] = {str(name): _field_text(value) for name, value in ext.items()}
         return msgspec.convert(fields, _JsonHeader, strict=False)
-    except (JsonError, msgspec.MsgspecError) as error:
+    except (JsonError, msgspec.MsgspecError, RecursionError) as error:
         raise FrameError(f"JSON header cannot be read: {error}") from None
 
 
@@ -222,7 +228,9 @@ def _field_text(value: object) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    if isinstance(value, int | float):
+        return str(value)
+    return _json_encoder.encode(value).decode()
 
 
 def encode_head(command: Command, body_bytes: int) -> bytes:
@@ -276,7 +284,8 @@ def _encode_json_header(command: Command) -> bytes:
     if command.ext:
         header["extFields"] = command.ext
     header["flag"] = command.flag
-    header["language"] = LANGUAGE_NAMES[command.language]
+    language = command.language if command.language < len(LANGUAGE_NAMES) else LANGUAGE_OTHER
+    header["language"] = LANGUAGE_NAMES[language]
     header["opaque"] = command.opaque
     if command.remark is not None:
         header["remark"] = command.remark

@@ -35,6 +35,10 @@ FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 """Java's ``com.rocketmq.remoting.frameMaxLength``: length word plus what follows."""
 IDLE_SECONDS_MAX: Final = 120
 """Java's ``serverChannelMaxIdleTimeSeconds``; clients send a heartbeat every 30 s."""
+CLOSE_SECONDS_MAX: Final = 5
+"""A closed connection's peer may take this long to read what was written to it."""
+PIECES_MAX: Final[i64] = 1024
+"""Pieces of an unfinished frame kept apart: one that comes byte by byte would cost 40 times its size."""
 WAITING_HANDLERS_MAX: Final = 1024
 """Coroutine handlers under way for one connection; more are answered SYSTEM_BUSY."""
 CALLS_MAX: Final = 65536
@@ -67,7 +71,7 @@ class FastPath:
         return False
 
 
-Handler = Callable[[Command, "Connection"], Command | None | Awaitable[Command | None]]
+Handler = Callable[[Command, "Connection"], Command | Awaitable[Command | None] | None]
 
 
 class Connection:
@@ -101,10 +105,12 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._transport: Any = None
         self._rest: list[bytes] = []
+        self._rest_blocks: list[bytes] = []
         self._rest_bytes: i64 = 0
         self._wanted_bytes: i64 = 0
         self._last_seen: float = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        """Closes it when idle; aborts it when closing takes too long."""
         self._calls: dict[int, asyncio.Future[Command]] = {}
         self._next_opaque: int = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,7 +130,7 @@ class Connection:
             self.local_ip = str(local[0])
         self._last_seen = self._loop.time()
         if self._idle_seconds_max > 0:
-            self._idle_timer = self._loop.call_later(self._idle_seconds_max, self._check_idle)
+            self._end_timer = self._loop.call_later(self._idle_seconds_max, self._check_idle)
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
@@ -133,10 +139,12 @@ class Connection:
             self._rest.append(data)
             self._rest_bytes += len(data)
             if self._rest_bytes < self._wanted_bytes:
+                if len(self._rest) >= PIECES_MAX:
+                    self._rest_blocks.append(b"".join(self._rest))
+                    self._rest = []
                 return
-            data = b"".join(self._rest)
-            self._rest = []
-            self._rest_bytes = 0
+            data = b"".join(self._rest_blocks + self._rest)
+            self._drop_rest()
         self._split(data)
 
     def eof_received(self) -> bool:
@@ -144,10 +152,8 @@ class Connection:
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        self._rest = []
+        self._stop_end_timer()
+        self._drop_rest()
         calls = self._calls
         self._calls = {}
         for future in calls.values():
@@ -155,11 +161,13 @@ class Connection:
                 future.set_exception(ConnectionLostError(f"connection to {self.remote} was lost"))
         for task in list(self._tasks):
             task.cancel()
-        listeners = self.close_listeners
+        listeners = [*self.close_listeners, self._on_close]
         self.close_listeners = []
         for listener in listeners:
-            listener(self)
-        self._on_close(self)
+            try:
+                listener(self)
+            except Exception:  # one listener's bug must not keep the others from hearing of it
+                log.exception("a listener of the end of connection %s failed", self.remote)
 
     def pause_writing(self) -> None:
         """The peer does not read: stop taking its requests until it does."""
@@ -173,6 +181,11 @@ class Connection:
             self._transport.resume_reading()
 
     # ---- frames in ----
+
+    def _drop_rest(self) -> None:
+        self._rest = []
+        self._rest_blocks = []
+        self._rest_bytes = 0
 
     def _split(self, data: bytes) -> None:
         at: i64 = 0
@@ -306,8 +319,8 @@ class Connection:
         future: asyncio.Future[Command] = self._loop.create_future()
         self._calls[opaque] = future
         timer = self._loop.call_later(timeout_ms / 1000, self._expire, opaque, command.code, timeout_ms)
-        self.send(command)
         try:
+            self.send(command)
             return await future
         finally:
             timer.cancel()
@@ -326,22 +339,29 @@ class Connection:
     # ---- the end ----
 
     def close(self) -> None:
-        """Close after what was written has left."""
-        if not self.closed:
-            self.closed = True
-            self._transport.close()
+        """Close after what was written has left, or CLOSE_SECONDS_MAX have passed."""
+        if self.closed:
+            return
+        self.closed = True
+        self._transport.close()
+        self._stop_end_timer()
+        if self._transport.get_write_buffer_size() > 0:
+            self._end_timer = self._loop.call_later(CLOSE_SECONDS_MAX, self.abort)
 
     def abort(self) -> None:
-        """Close at once."""
-        if not self.closed:
-            self.closed = True
-            self._transport.abort()
+        """Close at once; what has not left is lost. It may be closed already."""
+        self.closed = True
+        self._transport.abort()
+
+    def _stop_end_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
 
     def _check_idle(self) -> None:
         idle_seconds = self._loop.time() - self._last_seen
         if idle_seconds >= self._idle_seconds_max:
             log.info("connection %s closed: idle for %d s", self.remote, int(idle_seconds))
-            self._idle_timer = None
             self.close()
             return
-        self._idle_timer = self._loop.call_later(self._idle_seconds_max - idle_seconds, self._check_idle)
+        self._end_timer = self._loop.call_later(self._idle_seconds_max - idle_seconds, self._check_idle)

@@ -336,7 +336,7 @@ class ViewBrokerStats(Header):
     stats_key: str
 
 
-# ---- name server ---------------------------------------------------------------------------------------------
+# ---- name server -----------------------------------------------------------------------------------------
 
 
 class PutKvConfig(Header):
@@ -561,10 +561,10 @@ def _convert(kind: type[H], ext: dict[str, str], code: int) -> H:
     try:
         return msgspec.convert(ext, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise PeerError(ResponseCode.INVALID_PARAMETER, _explain(str(error), ext, code)) from None
+        raise PeerError(ResponseCode.INVALID_PARAMETER, _explain(str(error), kind, ext, code)) from None
 
 
-def _explain(error: str, ext: dict[str, str], code: int) -> str:
+def _explain(error: str, kind: type[Header], ext: dict[str, str], code: int) -> str:
     missing = _MISSING.search(error)
     if missing:
         return f"{request_name(code)}: header field {missing.group(1)} is missing"
@@ -573,7 +573,19 @@ def _explain(error: str, ext: dict[str, str], code: int) -> str:
         return f"{request_name(code)}: {error}"
     field = path.group(1)
     value = ext.get(field, "")
-    return f"{request_name(code)}: header field {field}={value[:80]!r}: {error[: path.start()]}"
+    return f"{request_name(code)}: header field {field}={value[:80]!r}, allowed: {_allowed(kind, field)}"
+
+
+def _allowed(kind: type[Header], field_name: str) -> str:
+    """What the value of a field must be, in words."""
+    field = next(field for field in msgspec.structs.fields(kind) if field.encode_name == field_name)
+    form = msgspec.inspect.type_info(field.type)
+    for part in form.types if isinstance(form, msgspec.inspect.UnionType) else (form,):
+        if isinstance(part, msgspec.inspect.IntType):
+            return f"a whole number from {part.ge} to {part.le}"
+        if isinstance(part, msgspec.inspect.BoolType):
+            return "true or false"
+    return "text"
 
 
 def encode_header(header: Header) -> dict[str, str]:
@@ -634,5 +646,6 @@ def decode_body(kind: type[T], command: Command) -> T:
     try:
         return decode_json(kind, command.body)
     except JsonError as error:
-        remark = f"{request_name(command.code)}: body of {len(command.body)} bytes is not as expected: {error}"
+        size = len(command.body)
+        remark = f"{request_name(command.code)}: body of {size} bytes is not as expected: {error}"
         raise PeerError(ResponseCode.INVALID_PARAMETER, remark) from None

@@ -268,8 +268,11 @@ class MessageReader:
                 return False
             if read_i64_be(data, i + 28) != at + i:
                 return False
+            size: i64 = i64(read_i32_be(data, i))
+            if size < RECORD_BYTES_MIN:
+                return False  # A damaged size must not send this loop round in circles.
             count -= 1
-            i += i64(read_i32_be(data, i))
+            i += size
         return i == end and count == 0
 
     # ---- the page cache --------------------------------------------------------------------------------

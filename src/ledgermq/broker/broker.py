@@ -1,0 +1,297 @@
+"""A broker, put together: the store, the tables, the handlers, the ports, and what happens by time.
+
+This is the one place that knows all the parts. Each handler gets the few it uses; none gets the broker.
+
+=====================  =============================================================================
+every                  what
+=====================  =============================================================================
+1 s                    end pulls whose wait is over, write queue tails, reserve the next log file
+flushIntervalCommitLog flush the log
+flushConsumerOffset-   write the tables that changed
+Interval
+10 s                   sample the statistics, forget silent clients and expired locks, retention
+=====================  =============================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from ledgermq.broker.chores import Chores
+from ledgermq.broker.clients import ClientRegistry
+from ledgermq.broker.commits import Commits, Outbox
+from ledgermq.broker.groups import GroupFile, GroupTable
+from ledgermq.broker.handlers_client import ClientHandlers
+from ledgermq.broker.handlers_group import GroupHandlers
+from ledgermq.broker.handlers_lock import LockHandlers
+from ledgermq.broker.locks import QueueLocks
+from ledgermq.broker.offsets import OffsetsRead, OffsetTable
+from ledgermq.broker.persistence import (
+    DELAY_FILE,
+    GROUPS_FILE,
+    OFFSETS_FILE,
+    TOPICS_FILE,
+    ConfigFiles,
+)
+from ledgermq.broker.pull import PullAccess, PullHandlers
+from ledgermq.broker.registration import Registrar
+from ledgermq.broker.schedule import DelayLevels, DelayOffsetFile, Scheduler
+from ledgermq.broker.send import SendHandlers
+from ledgermq.broker.send_back import SendBackHandlers
+from ledgermq.broker.send_path import SendPath
+from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
+from ledgermq.broker.topics import TopicFile, TopicTable
+from ledgermq.broker.traffic import Traffic
+from ledgermq.message.ids import UniqueKeys
+from ledgermq.remoting.client import RemotingClient
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.server import Server, bind
+from ledgermq.runtime.clock import now_ms
+from ledgermq.runtime.config import BrokerSettings
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.message_store import MessageStore
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+FAST_PORT_DISTANCE: Final = 2
+WORKER_THREADS: Final = 4
+"""For fsyncs, cold reads, reserving and deleting files; an fsync must find a free one."""
+REGISTER_WAIT_MS: Final = 3000
+"""How long the start waits for the name servers; later the registration goes on by itself."""
+TAILS_AT_ONCE: Final = 500
+"""Queues whose tails are written before other work gets its turn."""
+
+
+def packed_host(ip: str, port: int) -> bytes:
+    """An address as records carry it: 4 or 16 bytes of IP and an int32 port."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    return socket.inet_pton(family, ip) + port.to_bytes(4, "big")
+
+
+def advertised_ip(configured: str, bound: str) -> str:
+    """The address clients are told: the configured one, else where we listen, else this host's own."""
+    address = configured or bound
+    if address not in ("0.0.0.0", "::", ""):
+        return address if ":" in address else socket.gethostbyname(address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing: it asks the routing table which address is ours.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+class Broker:
+    """One broker. ``failed`` is set when it cannot go on (an fsync failed); who runs it then stops it.
+
+    :meth:`start` raises OSError (a port is taken), StoreError (the directory cannot be used) or ValueError
+    (a file of ``config/`` cannot be read).
+    """
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.settings = settings
+        self.failed = asyncio.Event()
+        self.address = ""
+        self.port = 0
+        self.fast_port = 0
+
+    async def start(self) -> None:
+        sockets = self._bind()
+        try:
+            self._open_store()
+        except BaseException:
+            for bound in sockets:
+                bound.close()
+            raise
+        self._load_tables()
+        handlers = self._wire()
+        self._server = Server(
+            handlers,
+            fast_path=self._path,
+            on_open=self._opened,
+            on_close=self._clients_handlers.connection_closed,
+            idle_seconds_max=self.settings.remoting.server_channel_max_idle_time_seconds,
+        )
+        for bound in sockets:
+            await self._server.serve(bound)
+        self._scheduler.start()
+        self._start_chores()
+        await self._registrar.start(REGISTER_WAIT_MS)
+        log.info("broker %s serves at %s", self.settings.broker.broker_name, self.address)
+
+    # ---- opening ----
+
+    def _bind(self) -> list[socket.socket]:
+        """The main and the fast port. They are bound before the store is opened: its records carry the
+        broker's address."""
+        host = self.settings.remoting.bind_address
+        wanted = self.settings.broker.listen_port
+        main = bind(host, wanted)
+        try:
+            fast = bind(host, wanted - FAST_PORT_DISTANCE if wanted else 0)
+        except OSError:
+            main.close()
+            raise
+        self.port = main.getsockname()[1]
+        self.fast_port = fast.getsockname()[1]
+        ip = advertised_ip(self.settings.broker.broker_ip1, host)
+        self.address = f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+        self._store_host = packed_host(ip, self.port)
+        return [main, fast]
+
+    def _open_store(self) -> None:
+        self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
+        self.store = MessageStore(self.settings.store, self._store_host)
+        self.store.open()
+
+    def _load_tables(self) -> None:
+        config = self.settings.broker
+        self.files = ConfigFiles(Path(self.settings.store.store_path_root_dir) / "config")
+        self.topics = TopicTable(config, now_ms())
+        self.groups = GroupTable(config, now_ms())
+        self.offsets = OffsetTable(now_ms())
+        self.clients: ClientRegistry[Connection] = ClientRegistry(config)
+        self.locks = QueueLocks()
+        self.stats = BrokerStats(config.broker_cluster_name, now_ms())
+        topics = self.files.load(TOPICS_FILE, TopicFile)
+        if topics is not None:
+            self.topics.load(topics)
+        groups = self.files.load(GROUPS_FILE, GroupFile)
+        if groups is not None:
+            self.groups.load(groups)
+        offsets = self.files.load(OFFSETS_FILE, OffsetsRead)
+        if offsets is not None:
+            self.offsets.load(offsets, now_ms())
+
+    def _wire(self) -> dict[int, Handler]:
+        """Make the handlers, and the paths between them."""
+        config, store = self.settings.broker, self.store
+        ip = self._store_host[:-4]
+        unique_keys = UniqueKeys(socket.inet_ntoa(ip) if len(ip) == 4 else "::1", os.getpid(), secrets.randbits(32))
+        sync_flush = self.settings.store.flush_disk_type == "SYNC_FLUSH"
+        self._commits = Commits(
+            store.log,
+            self._executor,
+            sync_flush,
+            self.settings.store.sync_flush_timeout,
+            self._grown,
+            self._fatal,
+        )
+        self._path = SendPath(
+            store.log,
+            self._commits,
+            cluster=config.broker_cluster_name,
+            region=config.region_id,
+            trace_on=config.trace_on,
+            body_bytes_max=self.settings.store.max_message_size,
+            queue_of=store.queue,
+            traffic_of=self._traffic_of,
+            now_ms=now_ms,
+        )
+        levels = DelayLevels(self.settings.store.message_delay_level)
+        self._scheduler = Scheduler(levels, self.topics, store, self._path, self._commits, now_ms)
+        delays = self.files.load(DELAY_FILE, DelayOffsetFile)
+        if delays is not None:
+            self._scheduler.load(delays)
+        self.files.track(TOPICS_FILE, self.topics.to_file, lambda: self.topics.data_version.counter)
+        self.files.track(GROUPS_FILE, self.groups.to_file, lambda: self.groups.data_version.counter)
+        self.files.track(OFFSETS_FILE, self.offsets.to_file, lambda: self.offsets.changes)
+        self.files.track(DELAY_FILE, self._scheduler.to_file, lambda: self._scheduler.changes)
+        self.topics.listeners.append(lambda _: self.files.save_soon(TOPICS_FILE))
+        self.groups.listeners.append(lambda _: self.files.save_soon(GROUPS_FILE))
+        self._registrar = Registrar(config, self.topics, RemotingClient(), self.address, self._ha_address())
+        access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
+        self._pulls = PullHandlers(
+            config, access, store.reader, store.queue, self.offsets, self._executor, now_ms
+        )
+        sends = SendHandlers(
+            config,
+            self.topics,
+            self.groups,
+            self.locks,
+            store,
+            self._path,
+            self._commits,
+            levels,
+            unique_keys,
+            now_ms,
+        )
+        backs = SendBackHandlers(
+            config, self.topics, self.groups, store, self._path, self._commits, levels, now_ms
+        )
+        self._clients_handlers = ClientHandlers(config, self.topics, self.groups, self.clients, now_ms)
+        groups = GroupHandlers(self.groups, self.offsets, self.stats, self.files, now_ms)
+        locks = LockHandlers(config.broker_name, self.topics, self.groups, self.locks, now_ms)
+        table: dict[int, Handler] = {}
+        for handlers in (sends, backs, self._pulls, self._clients_handlers, groups, locks):
+            table.update(handlers.table())
+        return table
+
+    def _ha_address(self) -> str:
+        ip = self.settings.broker.broker_ip2 or self.address.rpartition(":")[0]
+        return f"{ip}:{self.settings.store.ha_listen_port or self.port + 1}"
+
+    def _traffic_of(self, topic: bytes) -> Traffic:
+        name = topic.decode()
+        return self.stats.puts(name, system=self.topics.is_system(name))
+
+    def _opened(self, connection: Connection) -> None:
+        connection.attachment = Outbox(connection, packed_host(connection.remote_ip, connection.remote_port))
+
+    # ---- while it runs ----
+
+    def _grown(self, queues: list[ConsumeQueue]) -> None:
+        """Consumers can see more of ``queues``."""
+        self._pulls.grown(queues)
+        for queue in queues:
+            self._scheduler.grown(queue)
+
+    def _fatal(self, error: BaseException) -> None:
+        log.critical("the broker stops: %s", error)
+        self._path.refusing = True
+        self.failed.set()
+
+    def _start_chores(self) -> None:
+        self._chores = Chores()
+        self._chores.every(1.0, self._pulls.expire)
+        self._chores.every(1.0, self._write_tails)
+        self._chores.every(1.0, self._look_after_store)
+        self._chores.every(self.settings.store.flush_interval_commit_log / 1000, self._commits.flush_soon)
+        self._chores.every(self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed)
+        self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms()))
+        self._chores.every(10.0, self._clients_handlers.expire)
+        self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
+
+    def _write_tails(self) -> None:
+        if self.store.log.write_tails(TAILS_AT_ONCE):
+            asyncio.get_running_loop().call_soon(self._write_tails)
+
+    def _look_after_store(self) -> None:
+        self._path.refusing = self.store.refusal is not None or self.failed.is_set()
+        if self.store.log.files.spare_wanted:
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(self._executor, self.store.log.files.allocate_spare)
+
+    # ---- the end ----
+
+    async def stop(self) -> None:
+        """Unregister, stop listening, write and flush everything."""
+        self._chores.stop()
+        self._scheduler.stop()
+        self._clients_handlers.stop()
+        await self._registrar.stop()
+        await self._server.stop()
+        self._commits.commit()
+        await self.files.close()
+        self._executor.shutdown(wait=True)
+        self.store.close()
+        log.info("broker %s stopped", self.settings.broker.broker_name)
