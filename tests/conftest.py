@@ -1,1 +1,30 @@
-"""Shared by all tests. Fixtures of one room live in that room's conftest."""
+"""Shared by all tests. Fixtures of one room live in that room's conftest.
+
+The package under test is the one installed in the running environment: the checkout itself in .venv, a wheel
+with compiled modules in .venv-compiled. LEDGERMQ_TEST_BUILD (``interpreted`` or ``compiled``) says which one is
+meant, so that a run never tests the other by accident.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import ledgermq
+from ledgermq.runtime.build import is_compiled, version_line
+
+SOURCES = Path(__file__).parents[1] / "src" / "ledgermq"
+
+
+def pytest_report_header() -> str:
+    return f"{version_line()} from {Path(ledgermq.__file__).parent}"
+
+
+def pytest_configure() -> None:
+    build = "compiled" if is_compiled() else "interpreted"
+    wanted = os.environ.get("LEDGERMQ_TEST_BUILD", build)
+    if build != wanted:
+        raise pytest.UsageError(f"these tests are to run {wanted}, but {ledgermq.__file__} is {build}")
+    hiding = sorted(SOURCES.rglob("*.so"))
+    if hiding:
+        raise pytest.UsageError(f"extension modules hide the sources beside them; delete {hiding}")

@@ -27,7 +27,7 @@ from ledgermq.runtime.properties_text import parse_properties
 S = TypeVar("S", BrokerSettings, NameServerSettings)
 
 # Variables with the prefix that are no settings: they steer the build and the tests.
-_OTHER_VARIABLES = ("LEDGERMQ_COMPILE", "LEDGERMQ_INTEROP")
+_OTHER_VARIABLES = ("LEDGERMQ_COMPILE", "LEDGERMQ_INTEROP", "LEDGERMQ_TEST_BUILD")
 # What a record takes in a commit-log file beside its body, at most: header, topic, properties, end blank.
 _RECORD_OVERHEAD_BYTES = 40 * 1024
 # Refused by a running server whatever its black list says: they name files, and the list itself.
