@@ -3,8 +3,8 @@
 RocketMQ uses one namespace, ORDER_TOPIC_CONFIG: topic -> ``broker:queues;…``, which registering brokers and,
 with ``orderMessageEnable``, clients are told.
 
-Rules of this file: pure; the file's text goes in and out. A namespace stays when its last key leaves: brokers
-that are told an empty table know that no topic is ordered, those told nothing keep what they knew.
+Rules of this file: pure; the file's text goes in and out. A namespace stays when its last key leaves, as in
+Java: asked for its keys, the answer is an empty table and not an error.
 """
 
 from __future__ import annotations
