@@ -12,14 +12,15 @@ import os
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
-from setuptools import Extension, setup
+from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 COMPILE = os.environ.get("LEDGERMQ_COMPILE", "")
 
 
-def hot_extensions() -> list[Extension]:
+def hot_extensions() -> list[Any]:
     """The extension modules, translated to C; none when they cannot be."""
     if "bdist_wheel" not in sys.argv or COMPILE == "0":
         return []
@@ -31,7 +32,7 @@ def hot_extensions() -> list[Extension]:
         # Types are checked by `make check`; here only what the compiler needs must hold, so that a newer
         # library with other annotations does not stop an installation.
         flags = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
-        return list(mypycify([*flags, *paths], group_name="ledgermq", debug_level="0"))
+        return mypycify([*flags, *paths], group_name="ledgermq", debug_level="0")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the sources run as they are
         give_up(error)
         return []
