@@ -13,7 +13,7 @@ rest    body
 
 The binary header: int16 code, byte language, int16 version, int32 opaque, int32 flag, int32 + remark,
 int32 length of the extension fields, then for each field int16 + name, int32 + value, all UTF-8
-(Java: ``RocketMQSerializable``). The JSON header is an object with the keys of :class:`_JsonHeader`.
+(Java: ``RocketMQSerializable``). The JSON header is an object with the keys of :class:`JsonHeader`.
 
 Rules of this file: it is compiled; every decoder returns a command or raises :class:`FrameError`, whatever
 the bytes are; a command is answered in the encoding that it came in.
@@ -21,7 +21,7 @@ the bytes are; a command is answered in the encoding that it came in.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i16_be, write_i32_be
@@ -37,7 +37,7 @@ from ledgermq.remoting.codes import (
     SERIALIZE_JSON,
     VERSION_5_5_0,
 )
-from ledgermq.remoting.json_body import JsonError, parse_json
+from ledgermq.remoting.json_body import JsonError, JsonHeader, parse_json
 
 
 class FrameError(Exception):
@@ -90,24 +90,9 @@ class Command:
         )
 
 
-_Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-
-
-class _JsonHeader(msgspec.Struct):
-    """The JSON header as the wire has it; fastjson omits what is null."""
-
-    code: _Int32
-    opaque: _Int32 = 0
-    flag: _Int32 = 0
-    language: str | int = "JAVA"
-    version: _Int32 = 0
-    remark: str | None = None
-    extFields: dict[str, str | None] | None = None  # noqa: N815 - a name of the wire
-
-
 _INT16_MAX: Final = 0x7FFF
 
-_json_header_decoder: Final = msgspec.json.Decoder(_JsonHeader)
+_json_header_decoder: Final = msgspec.json.Decoder(JsonHeader)
 _json_encoder: Final = msgspec.json.Encoder()
 
 BINARY_HEADER_BYTES_MIN: Final = 21
@@ -209,7 +194,7 @@ def _decode_json_header(header: bytes) -> Command:
     return command
 
 
-def _decode_lenient_header(header: bytes) -> _JsonHeader:
+def _decode_lenient_header(header: bytes) -> JsonHeader:
     """Clients of other languages write numbers or booleans where Java writes text."""
     if len(header) > LENIENT_HEADER_BYTES_MAX:
         raise FrameError(f"JSON header of {len(header)} bytes is not as Java writes it")
@@ -218,7 +203,7 @@ def _decode_lenient_header(header: bytes) -> _JsonHeader:
         if isinstance(fields, dict) and isinstance(fields.get("extFields"), dict):
             ext = fields["extFields"]
             fields["extFields"] = {str(name): _field_text(value) for name, value in ext.items()}
-        return msgspec.convert(fields, _JsonHeader, strict=False)
+        return msgspec.convert(fields, JsonHeader, strict=False)
     except (JsonError, msgspec.MsgspecError, RecursionError) as error:
         raise FrameError(f"JSON header cannot be read: {error}") from None
 

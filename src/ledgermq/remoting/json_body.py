@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -27,6 +27,24 @@ the process does nothing else. Java's maps keyed by queues take 100 bytes an ent
 
 class JsonError(ValueError):
     """The text is neither JSON nor fastjson's dialect of it, or not of the shape asked for."""
+
+
+_Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class JsonHeader(msgspec.Struct):
+    """The JSON header of a command as the wire has it; fastjson omits what is null.
+
+    It stands here because a compiled module would lose the annotations that msgspec reads.
+    """
+
+    code: _Int32
+    opaque: _Int32 = 0
+    flag: _Int32 = 0
+    language: str | int = "JAVA"
+    version: _Int32 = 0
+    remark: str | None = None
+    extFields: dict[str, str | None] | None = None  # noqa: N815 - a name of the wire
 
 
 def parse_json(data: bytes) -> object:
