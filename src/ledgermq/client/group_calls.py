@@ -55,7 +55,7 @@ class LockRequest(msgspec.Struct, rename="camel"):
 class LockAnswer(msgspec.Struct):
     """The queues that the member has now."""
 
-    locked: list[MessageQueue] = msgspec.field(name="lockOKMQSet", default_factory=lambda: list[MessageQueue]())
+    locked: list[MessageQueue] = msgspec.field(name="lockOKMQSet", default_factory=list)
 
 
 class QueueCalls:
@@ -143,9 +143,14 @@ class GroupCalls:
         body = encode_json(LockRequest(self._group, self._session.client_id, wanted))
         return await self._session.connections.ask_broker(address, request(code, body=body), LOCK_TIMEOUT_MS)
 
-    async def send_back(self, message: MessageExt, delay_level: int, reconsume_times_max: int) -> None:
-        """Have the broker put ``message`` into the group's retry topic, or its dead-letter topic."""
-        queue = MessageQueue(message.topic, message.broker_name, message.queue_id)
+    async def send_back(
+        self, queue: MessageQueue, message: MessageExt, delay_level: int, reconsume_times_max: int
+    ) -> None:
+        """Have the broker of ``queue`` put a message of it into the group's retry topic.
+
+        ``delay_level`` 0 lets the broker choose when it comes again, -1 means never: the message goes to the
+        dead-letter topic, as it does when it failed more than ``reconsume_times_max`` times.
+        """
         address = await self._session.routes.address(queue)
         header = SendMessageBack(
             offset=message.log_offset,

@@ -124,11 +124,8 @@ class RouteCache:
 
     def _fetched(self, topic: str, task: asyncio.Task[TopicRouteData]) -> None:
         self._fetching.pop(topic, None)
-        if task.cancelled():
-            return
-        if task.exception() is not None:
-            if isinstance(task.exception(), TopicNotFoundError):
-                self._routes.pop(topic, None)
+        if task.cancelled() or task.exception() is not None:
+            # An old route is kept even when the name server has none: it may only just have started.
             return
         old, new = self._routes.get(topic), task.result()
         self._routes[topic] = new

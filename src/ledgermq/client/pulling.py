@@ -151,7 +151,11 @@ class Inbox(Protocol):
 
 
 async def read_queue(
-    puller: Puller, queue: MessageQueue, offset: int, subscription: Callable[[], SubscriptionData], inbox: Inbox
+    puller: Puller,
+    queue: MessageQueue,
+    offset: int,
+    subscription: Callable[[], SubscriptionData],
+    inbox: Inbox,
 ) -> None:
     """Pull ``queue`` from ``offset`` on into ``inbox``, until cancelled or until the offset is moved."""
     while True:
