@@ -136,13 +136,14 @@ def _body(table: dict[str, TopicConfig], version: DataVersion) -> RegisterBroker
 class Registrar:
     """Keeps all name servers of ``namesrvAddr`` informed. Listens to the topic table by itself.
 
-    ``address`` is what clients are told, ``ha_address`` what slaves are.
+    ``address`` is what clients are told, ``ha_address`` what slaves are; ``client`` is the registrar's own.
     """
 
     def __init__(
         self, config: BrokerConfig, topics: TopicTable, client: RemotingClient, address: str, ha_address: str
     ) -> None:
         self._topics = topics
+        self._client = client
         broker = headers.BrokerIdentity(
             broker_name=config.broker_name,
             broker_addr=address,
@@ -163,9 +164,10 @@ class Registrar:
                     await link.tried.wait()
 
     async def stop(self) -> None:
-        """Unregisters wherever there is a connection."""
+        """Unregisters wherever there is a connection, and closes it."""
         self._topics.listeners.remove(self._topic_changed)
         await asyncio.gather(*(link.stop() for link in self._links))
+        await self._client.close()
 
     def register_all(self) -> None:
         """What every topic may do has changed (``brokerPermission``)."""

@@ -52,14 +52,12 @@ class Told:
 async def registering(*servers: str, **fields: Any) -> AsyncIterator[Told]:
     config = BrokerConfig(broker_name="a", namesrv_addr=";".join(servers), **fields)
     topics = TopicTable(config, 1)
-    client = RemotingClient()
-    registrar = Registrar(config, topics, client, ADDRESS, "127.0.0.1:10912")
+    registrar = Registrar(config, topics, RemotingClient(), ADDRESS, "127.0.0.1:10912")
     await registrar.start(wait_ms=2000)
     try:
         yield Told(registrar, topics)
     finally:
         await registrar.stop()
-        await client.close()
 
 
 @asynccontextmanager
