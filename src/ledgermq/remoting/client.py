@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -19,7 +20,7 @@ def _ignore(connection: Connection) -> None:
 def split_address(address: str) -> tuple[str, int]:
     """``host:port`` or ``[ipv6]:port`` as a pair. Raises ValueError."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError(f"address {address!r} is not host:port")
     return host.strip("[]"), int(port)
 
