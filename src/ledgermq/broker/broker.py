@@ -20,7 +20,6 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -29,9 +28,17 @@ from ledgermq.broker.chores import Chores
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.groups import GroupFile, GroupTable
+from ledgermq.broker.handlers_admin import AdminHandlers
 from ledgermq.broker.handlers_client import ClientHandlers
+from ledgermq.broker.handlers_connections import ConnectionHandlers
 from ledgermq.broker.handlers_group import GroupHandlers
 from ledgermq.broker.handlers_lock import LockHandlers
+from ledgermq.broker.handlers_offset import OffsetHandlers
+from ledgermq.broker.handlers_progress import ProgressHandlers
+from ledgermq.broker.handlers_query import QueryHandlers
+from ledgermq.broker.handlers_relay import RelayHandlers
+from ledgermq.broker.handlers_reset import ResetHandlers
+from ledgermq.broker.handlers_topic import TopicHandlers
 from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.offsets import OffsetsRead, OffsetTable
 from ledgermq.broker.persistence import (
@@ -43,13 +50,14 @@ from ledgermq.broker.persistence import (
 )
 from ledgermq.broker.pull import PullAccess, PullHandlers
 from ledgermq.broker.registration import Registrar
-from ledgermq.broker.schedule import DelayLevels, DelayOffsetFile, Scheduler
+from ledgermq.broker.schedule import DelayOffsetFile, Scheduler
 from ledgermq.broker.send import SendHandlers
 from ledgermq.broker.send_back import SendBackHandlers
 from ledgermq.broker.send_path import SendPath
 from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
 from ledgermq.broker.topics import TopicFile, TopicTable
 from ledgermq.broker.traffic import Traffic
+from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.connection import Connection, Handler
@@ -176,7 +184,9 @@ class Broker:
         """Make the handlers, and the paths between them."""
         config, store = self.settings.broker, self.store
         ip = self._store_host[:-4]
-        unique_keys = UniqueKeys(socket.inet_ntoa(ip) if len(ip) == 4 else "::1", os.getpid(), secrets.randbits(32))
+        unique_keys = UniqueKeys(
+            socket.inet_ntoa(ip) if len(ip) == 4 else "::1", os.getpid(), secrets.randbits(32)
+        )
         sync_flush = self.settings.store.flush_disk_type == "SYNC_FLUSH"
         self._commits = Commits(
             store.log,
@@ -234,6 +244,29 @@ class Broker:
         table: dict[int, Handler] = {}
         for handlers in (sends, backs, self._pulls, self._clients_handlers, groups, locks):
             table.update(handlers.table())
+        table.update(self._wire_operators())
+        return table
+
+    def _wire_operators(self) -> dict[int, Handler]:
+        """The handlers of what administrators and their tools ask."""
+        config, store = self.settings.broker, self.store
+        name, release = config.broker_name, self._pulls.release
+        topics, groups, clients, offsets, stats = (
+            self.topics, self.groups, self.clients, self.offsets, self.stats,
+        )  # fmt: skip
+        register_all = self._registrar.register_all
+        table: dict[int, Handler] = {}
+        for handlers in (
+            OffsetHandlers(topics, groups, offsets, store, now_ms),
+            TopicHandlers(name, topics, offsets, stats, store, self.files, release, now_ms),
+            QueryHandlers(self.settings.store, topics, clients, store),
+            ConnectionHandlers(self.address, clients, offsets),
+            ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
+            ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
+            RelayHandlers(name, topics, groups, clients, store),
+            AdminHandlers(self.settings, None, topics, stats, store, register_all, now_ms),
+        ):
+            table.update(handlers.table())
         return table
 
     def _ha_address(self) -> str:
@@ -266,7 +299,9 @@ class Broker:
         self._chores.every(1.0, self._write_tails)
         self._chores.every(1.0, self._look_after_store)
         self._chores.every(self.settings.store.flush_interval_commit_log / 1000, self._commits.flush_soon)
-        self._chores.every(self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed)
+        self._chores.every(
+            self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed
+        )
         self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms()))
         self._chores.every(10.0, self._clients_handlers.expire)
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))

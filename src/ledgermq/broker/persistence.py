@@ -2,8 +2,8 @@
 
 A table counts its changes; a file is written when the table has more than at the last write. Topics and
 groups are written when they change (:meth:`ConfigFiles.save_soon`; an operator's change is answered when it
-is on disk, :meth:`ConfigFiles.save`), offsets every few seconds (:meth:`ConfigFiles.save_changed`), everything
-at the end. One file is written once at a time: changes that come meanwhile share the next write.
+is on disk, :meth:`ConfigFiles.save`), offsets every few seconds (:meth:`ConfigFiles.save_changed`), all of
+them at the end. A file is written once at a time: changes that come meanwhile share the next write.
 
 A write that fails is logged and tried again with the next: each is of the whole table, into a new file.
 """

@@ -1,0 +1,142 @@
+"""Operators ask and steer the broker: UPDATE_BROKER_CONFIG, GET_BROKER_CONFIG, GET_BROKER_RUNTIME_INFO,
+VIEW_BROKER_STATS_DATA, GET_SYSTEM_TOPIC_LIST_FROM_BROKER."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ledgermq.broker.runtime_info import runtime_info
+from ledgermq.broker.stats import BrokerStats
+from ledgermq.broker.topics import TopicTable
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.headers import (
+    ConfigVersionReply,
+    ViewBrokerStats,
+    decode_header,
+    json_response,
+    response,
+)
+from ledgermq.remoting.json_body import encode_json
+from ledgermq.remoting.route_data import KvTable, TopicList
+from ledgermq.remoting.topic_config import DataVersion
+from ledgermq.runtime.config import BrokerSettings
+from ledgermq.runtime.config_keys import texts_of
+from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update
+from ledgermq.runtime.properties_text import edit_properties, render_properties
+from ledgermq.runtime.state_file import write_state_file
+from ledgermq.store.message_store import MessageStore
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+CONFIG_BYTES_MAX: Final = 64 * 1024
+"""Of the text in UPDATE_BROKER_CONFIG; all of Java's settings together are 20 KiB."""
+
+
+class AdminHandlers:
+    """Handlers of operators' requests.
+
+    ``config_path`` is the operator's broker.conf, None when the broker was started without one: then a change
+    lasts until the broker stops. ``permission_changed`` has the name servers told of a new brokerPermission.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        config_path: Path | None,
+        topics: TopicTable,
+        stats: BrokerStats,
+        store: MessageStore,
+        permission_changed: Callable[[], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._config_path = config_path
+        self._topics = topics
+        self._stats = stats
+        self._store = store
+        self._permission_changed = permission_changed
+        self._now_ms = now_ms
+        self._version = DataVersion(timestamp=now_ms())
+        self._writing = asyncio.Lock()
+
+    def table(self) -> dict[int, Handler]:
+        return {
+            RequestCode.UPDATE_BROKER_CONFIG: self.update_config,
+            RequestCode.GET_BROKER_CONFIG: self.get_config,
+            RequestCode.GET_BROKER_RUNTIME_INFO: self.get_runtime_info,
+            RequestCode.VIEW_BROKER_STATS_DATA: self.view_stats,
+            RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER: self.list_system_topics,
+        }
+
+    # ---- settings ----
+
+    async def update_config(self, command: Command, connection: Connection) -> Command:
+        if len(command.body) > CONFIG_BYTES_MAX:
+            remark = f"body of {len(command.body)} bytes, allowed are at most {CONFIG_BYTES_MAX}"
+            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+        try:
+            changes, notices = update(self._settings, command.body.decode())
+        except UnicodeDecodeError as error:
+            remark = f"body is not UTF-8 at byte {error.start}"
+            raise PeerError(ResponseCode.INVALID_PARAMETER, remark) from None
+        except ForbiddenKeyError as error:
+            raise PeerError(ResponseCode.NO_PERMISSION, str(error)) from None
+        except ConfigError as error:
+            raise PeerError(ResponseCode.INVALID_PARAMETER, str(error)) from None
+        for notice in notices:
+            log.log(notice.level, "%s", notice.text)
+        for key, old, new in changes:
+            log.info("%s changed from %s to %s by %s", key, old, new, connection.remote)
+        if not changes:
+            return response()
+        self._version.advance(self._now_ms())
+        if any(change.key == "brokerPermission" for change in changes):
+            self._topics.advance_version(self._now_ms())
+            self._permission_changed()
+        if self._config_path is not None:
+            await self._edit_file(self._config_path, {key: new for key, _, new in changes})
+        return response()
+
+    async def _edit_file(self, path: Path, changes: dict[str, str]) -> None:
+        """The operator's file keeps its comments and order. Raises PeerError when it cannot be written."""
+
+        def edit() -> None:
+            try:
+                text = path.read_text("utf-8")
+            except FileNotFoundError:
+                text = ""
+            write_state_file(path, edit_properties(text, changes).encode())
+
+        async with self._writing:
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, edit)
+            except (OSError, UnicodeDecodeError) as error:
+                remark = f"the change is in force but not on disk, {path} cannot be written: {error}"
+                log.error("%s", remark)
+                raise PeerError(ResponseCode.SYSTEM_ERROR, remark) from None
+
+    def get_config(self, command: Command, connection: Connection) -> Command:
+        version = ConfigVersionReply(encode_json(self._version).decode())
+        return response(header=version, body=render_properties(texts_of(self._settings)).encode())
+
+    # ---- numbers ----
+
+    def get_runtime_info(self, command: Command, connection: Connection) -> Command:
+        return json_response(KvTable(runtime_info(self._stats, self._store, self._now_ms())))
+
+    def view_stats(self, command: Command, connection: Connection) -> Command:
+        header = decode_header(ViewBrokerStats, command)
+        found = self._stats.view(header.stats_name, header.stats_key)
+        if found is None:
+            remark = f"there is no counter {header.stats_name[:80]!r} of {header.stats_key[:400]!r}"
+            raise PeerError(ResponseCode.SYSTEM_ERROR, remark)
+        return json_response(found)
+
+    def list_system_topics(self, command: Command, connection: Connection) -> Command:
+        return json_response(TopicList(topic_list=self._topics.system_names()))
