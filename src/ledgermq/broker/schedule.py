@@ -8,7 +8,8 @@ How far each level has been delivered stands in ``delayOffset.json``.
 Within one level the delay is the same, so the queue is in order of delivery and only its head is looked at:
 one timer for each level that has something waiting.
 
-Rules of this file: :class:`DelayLevels` and :func:`due_time` are pure; :class:`Scheduler` drives.
+Rules of this file: what is due is decided from the records' own times; a message counts as delivered only when
+its second record is in the log.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ledgermq.broker.commits import Commits
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.message.record import Record
 from ledgermq.remoting.topic_config import DataVersion
@@ -42,29 +44,6 @@ DELIVER_BATCH: Final = 256
 """Messages delivered for one level before other work gets its turn."""
 RETRY_MS: Final = 1000
 """Pause after a delivery that the store refused."""
-
-_UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-class DelayLevels:
-    """``messageDelayLevel``: the delay of level 1, 2, … in ms. Raises ValueError."""
-
-    def __init__(self, text: str) -> None:
-        self.delays_ms: list[int] = []
-        for word in text.split():
-            if word[-1] not in _UNIT_MS or not word[:-1].isdigit():
-                raise ValueError(f"messageDelayLevel: {word!r} is not a number with s, m, h or d behind it")
-            self.delays_ms.append(int(word[:-1]) * _UNIT_MS[word[-1]])
-        if not self.delays_ms:
-            raise ValueError("messageDelayLevel is empty")
-
-    def clamp(self, level: int) -> int:
-        """``level`` as it can be served: 1 to the highest."""
-        return max(1, min(level, len(self.delays_ms)))
-
-    def due_time(self, level: int, store_ms: int) -> int:
-        return store_ms + self.delays_ms[self.clamp(level) - 1]
-
 
 def as_scheduled(
     properties: dict[str, str], topic: str, queue_id: int, levels: DelayLevels, path: SendPath

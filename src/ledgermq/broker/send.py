@@ -17,10 +17,11 @@ from ledgermq.broker import names
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.locks import QueueLocks
-from ledgermq.broker.schedule import DELAY_LEVEL, DelayLevels, as_scheduled
+from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import PROPERTIES_BYTES_MAX, SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.remoting.codes import VERSION_3_4_9, RequestCode, ResponseCode

@@ -14,11 +14,12 @@ from typing import Final
 from ledgermq.broker import names
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
-from ledgermq.broker.schedule import DELAY_LEVEL, DelayLevels, as_scheduled
+from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
 from ledgermq.broker.send import check_properties, outbox_of, refusal_of, refuse_if_unwritable
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import SendPath
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import offset_message_id
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.message.record import Record

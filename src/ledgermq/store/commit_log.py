@@ -167,7 +167,7 @@ class CommitLog:
         self._gathered_last = at
         self._gathered_ms = store_ms
         if in_queue:
-            queue.add(at, size, scan.tags_code)
+            queue.add(at, size, queue.tag_code(scan, store_ms))
             if not queue.touched:
                 queue.touched = True
                 self._touched.append(queue)

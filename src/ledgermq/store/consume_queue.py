@@ -35,6 +35,7 @@ from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, w
 from mypy_extensions import i32, i64
 
 from ledgermq.message.hashing import hash_more
+from ledgermq.message.properties import PropertyScan
 from ledgermq.store.queue_files import UNIT_BYTES, QueueFiles
 
 EMPTY: Final = b""
@@ -49,6 +50,8 @@ class ConsumeQueue:
         self.files: QueueFiles = files
         self.index_hash: i64 = hash_more(0, topic + b"#", 0, len(topic) + 1)
         """State of the Java hash after ``topic#``, continued with each key by the index."""
+        self.delay_ms: i64 = -1
+        """Of a queue of delayed messages: how long they wait there; -1 for all others."""
         self.min_offset: i64 = 0
         self.max_offset: i64 = 0
         self.written_offset: i64 = 0
@@ -67,6 +70,12 @@ class ConsumeQueue:
         """Has a tail, and is in the store's list of such queues."""
         self.deleted: bool = False
         """Its topic was deleted: nothing of it is written any more."""
+
+    def tag_code(self, scan: PropertyScan, store_ms: i64) -> i64:
+        """What the unit of a message carries: the hash of its tags, or when it is to be delivered."""
+        if self.delay_ms >= 0 and scan.delay_end != 0:
+            return store_ms + self.delay_ms
+        return scan.tags_code
 
     def add(self, log_offset: i64, size: i64, tags_code: i64) -> None:
         """Gather the unit of a message that gets ``next_offset``; no reader sees it yet."""

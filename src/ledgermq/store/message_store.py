@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.hashing import hash_more
 from ledgermq.message.record import Record
 from ledgermq.runtime.config import StoreConfig
@@ -43,7 +44,7 @@ class MessageStore:
         queue_files = QueueFiles(
             self.disk, f"{self.root}/consumequeue", config.mapped_file_size_consume_queue
         )
-        self.queues = QueueTable(queue_files)
+        self.queues = QueueTable(queue_files, DelayLevels(config.message_delay_level).delays_ms)
         limits = ReadLimits(
             config.max_transfer_bytes_on_message_in_memory,
             config.max_transfer_count_on_message_in_memory,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from ledgermq.message.delay_levels import SCHEDULE_TOPIC
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.queue_files import QueueFiles
 
@@ -14,8 +15,10 @@ from ledgermq.store.queue_files import QueueFiles
 class QueueTable:
     """``topics[topic][queue id]``; topics are UTF-8."""
 
-    def __init__(self, files: QueueFiles) -> None:
+    def __init__(self, files: QueueFiles, delays_ms: list[int]) -> None:
+        """``delays_ms``: the delay of each level, for the queues of delayed messages."""
         self.files: QueueFiles = files
+        self.delays_ms: list[int] = delays_ms
         self.topics: dict[bytes, dict[int, ConsumeQueue]] = {}
 
     def queue(self, topic: bytes, queue_id: i64) -> ConsumeQueue:
@@ -27,6 +30,8 @@ class QueueTable:
         queue = queues.get(queue_id)
         if queue is None:
             queue = ConsumeQueue(topic, queue_id, self.files)
+            if topic == SCHEDULE_TOPIC and 0 <= queue_id < len(self.delays_ms):
+                queue.delay_ms = self.delays_ms[queue_id]
             queues[queue_id] = queue
         return queue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledgermq.broker.schedule import DelayLevels
+from ledgermq.message.delay_levels import DelayLevels
 
 
 def test_units_and_order() -> None:
