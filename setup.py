@@ -56,7 +56,8 @@ def give_up(error: BaseException) -> None:
     """Say why the modules stay interpreted, or stop if they must not."""
     if COMPILE == "1":
         raise error
-    sys.stderr.write(f"ledgermq: hot modules are not compiled and will run interpreted: {error!r}\n")
+    reason = f"{type(error).__name__}: {error}"[:200]
+    sys.stderr.write(f"ledgermq: hot modules are not compiled and will run interpreted: {reason}\n")
 
 
 setup(ext_modules=hot_extensions(), cmdclass={"build_ext": BuildAllOrNone})
