@@ -1,8 +1,8 @@
 """PULL_MESSAGE and LITE_PULL_MESSAGE: consumers fetch from a queue, or wait until it grows.
 
-A pull names a queue offset; the answer carries the records from there on as they lie in the log, and where to go
-on. One that finds nothing and may wait is parked (:mod:`ledgermq.broker.parked_pulls`) and served again when a
-message arrives in its queue or its time is over (Java: ``PullMessageProcessor``).
+A pull names a queue offset; the answer carries the records from there on as they lie in the log, and where
+to go on. One that finds nothing and may wait is parked (:mod:`ledgermq.broker.parked_pulls`) and served
+again when a message arrives in its queue or its time is over (Java: ``PullMessageProcessor``).
 
 Rules of this file: who may pull is decided in :class:`PullAccess`, without touching the store.
 """
@@ -116,7 +116,8 @@ class PullAccess:
     def check(self, command: Command, connection: Connection, header: PullMessage, now_ms: int) -> Pull:
         """Raises PeerError with what forbids the pull."""
         if self._config.broker_permission & PERM_READ == 0:
-            remark = f"broker {self._config.broker_name!r} gives no messages: its brokerPermission has no read bit"
+            name = self._config.broker_name
+            remark = f"broker {name!r} gives no messages: its brokerPermission has no read bit"
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         group = self._group(header, now_ms)
         topic = self._topic(header)
@@ -140,16 +141,19 @@ class PullAccess:
             remark = f"group {name!r} does not exist: create it with updateSubGroup"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         if not group.consume_enable:
-            raise PeerError(ResponseCode.NO_PERMISSION, f"group {name!r} may not consume: consumeEnable=false")
+            remark = f"group {name!r} may not consume: consumeEnable=false"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
         return group
 
     def _topic(self, header: PullMessage) -> TopicConfig:
         topic = self._topics.get(header.topic)
         if not topic.readable:
-            raise PeerError(ResponseCode.NO_PERMISSION, f"topic {header.topic!r} is not readable: perm={topic.perm}")
+            remark = f"topic {header.topic!r} is not readable: perm={topic.perm}"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if not 0 <= header.queue_id < topic.read_queue_nums:
             remark = (
-                f"queueId={header.queue_id} of topic {header.topic!r} is not in 0..{topic.read_queue_nums - 1}"
+                f"queueId={header.queue_id} of topic {header.topic!r} is not in "
+                f"0..{topic.read_queue_nums - 1}"
             )
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         return topic
@@ -177,13 +181,12 @@ class PullAccess:
             remark = f"group {name!r} may not broadcast: consumeBroadcastEnable=false"
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if not self._groups.may_read(name, header.topic):
-            raise PeerError(ResponseCode.NO_PERMISSION, f"group {name!r} is forbidden to read {header.topic!r}")
+            remark = f"group {name!r} is forbidden to read {header.topic!r}"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
         subscription = members.subscriptions.get(header.topic)
         if subscription is None:
-            raise PeerError(
-                ResponseCode.SUBSCRIPTION_NOT_EXIST,
-                f"group {name!r} does not subscribe to {header.topic!r}: do all its consumers subscribe to the same?",
-            )
+            remark = f"group {name!r} does not subscribe to {header.topic!r}: do all its consumers agree?"
+            raise PeerError(ResponseCode.SUBSCRIPTION_NOT_EXIST, remark)
         if subscription.sub_version < header.sub_version:
             remark = f"group {name!r} has a newer subscription to {header.topic!r} than its heartbeats"
             raise PeerError(ResponseCode.SUBSCRIPTION_NOT_LATEST, remark)
@@ -227,7 +230,7 @@ class PullHandlers:
     def table(self) -> dict[int, Handler]:
         return {RequestCode.PULL_MESSAGE: self.pull, RequestCode.LITE_PULL_MESSAGE: self.pull}
 
-    def pull(self, command: Command, connection: Connection) -> Command | None | Awaitable[Command | None]:
+    def pull(self, command: Command, connection: Connection) -> Command | Awaitable[Command | None] | None:
         header = decode_header(PullMessage, command)
         now_ms = self._now_ms()
         pull = self._access.check(command, connection, header, now_ms)

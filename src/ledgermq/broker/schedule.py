@@ -1,15 +1,15 @@
 """Messages that wait: a group's retries lie in SCHEDULE_TOPIC_XXXX until their delay is over.
 
-A delayed message is stored under the topic SCHEDULE_TOPIC_XXXX in the queue of its level (level - 1), its own
-topic and queue in the properties REAL_TOPIC and REAL_QID, and the time of delivery as the tag code of its
-queue unit. When the time has come it is appended again under its own topic (Java: ``ScheduleMessageService``).
-How far each level has been delivered stands in ``delayOffset.json``.
+A delayed message is stored under the topic SCHEDULE_TOPIC_XXXX in the queue of its level (level - 1), its
+own topic and queue in the properties REAL_TOPIC and REAL_QID. When the time has come it is appended again
+under its own topic (Java: ``ScheduleMessageService``). How far each level has been delivered stands in
+``delayOffset.json``.
 
 Within one level the delay is the same, so the queue is in order of delivery and only its head is looked at:
 one timer for each level that has something waiting.
 
-Rules of this file: what is due is decided from the records' own times; a message counts as delivered only when
-its second record is in the log.
+Rules of this file: what is due is decided from the records' own times; a message counts as delivered only
+when its second record is in the log.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ DELIVER_BATCH: Final = 256
 """Messages delivered for one level before other work gets its turn."""
 RETRY_MS: Final = 1000
 """Pause after a delivery that the store refused."""
+
 
 def as_scheduled(
     properties: dict[str, str], topic: str, queue_id: int, levels: DelayLevels, path: SendPath

@@ -54,7 +54,7 @@ REFUSED_PROPERTIES: Final = {
     "__LITE_TOPIC": "lite topics",
     "INNER_MULTI_DISPATCH": "light queues",
 }
-"""What these properties ask for is not served yet; stored as a plain message it would be delivered wrongly."""
+"""What they ask for is not served yet; stored as a plain message it would be delivered wrongly."""
 
 
 class SendHandlers:
@@ -131,10 +131,13 @@ class SendHandlers:
             raise PeerError(ResponseCode.NO_PERMISSION, f"topic {name!r} is internal, nobody may send to it")
         topic = self._topics.find(name) or self._create(header)
         if self._config.broker_permission & PERM_WRITE == 0 and topic.order:
-            remark = f"broker {self._config.broker_name!r} takes no messages: its brokerPermission has no write bit"
+            remark = (
+                f"broker {self._config.broker_name!r} takes no messages: brokerPermission has no write bit"
+            )
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if not topic.writable or topic.write_queue_nums < 1:
-            raise PeerError(ResponseCode.NO_PERMISSION, f"topic {name!r} takes no messages: perm={topic.perm}")
+            remark = f"topic {name!r} takes no messages: perm={topic.perm}"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
         return topic
 
     def _create(self, header: SendMessage) -> TopicConfig:
@@ -172,7 +175,8 @@ class SendHandlers:
         if not body:
             raise PeerError(ResponseCode.MESSAGE_ILLEGAL, "the message has no body")
         if len(body) > self._path.body_bytes_max:
-            remark = f"the body has {len(body)} bytes, maxMessageSize={self._path.body_bytes_max} is the limit"
+            limit = self._path.body_bytes_max
+            remark = f"the body has {len(body)} bytes, maxMessageSize={limit} is the limit"
             raise PeerError(ResponseCode.MESSAGE_ILLEGAL, remark)
 
     # ---- one message ----
@@ -199,7 +203,8 @@ class SendHandlers:
         properties[CLUSTER] = self._config.broker_cluster_name
         target = self._send_topic(topic)
         if delayed and DELAY_LEVEL in properties:
-            target, level = as_scheduled(properties, topic.topic_name, int(send.queue_id), self._levels, self._path)
+            queue_id = int(send.queue_id)
+            target, level = as_scheduled(properties, topic.topic_name, queue_id, self._levels, self._path)
             send.queue_id = level - 1
         self._append(target, outbox, send, command.body, properties)
 
@@ -244,7 +249,8 @@ class SendHandlers:
         queue_count = max(topic.write_queue_nums, topic.read_queue_nums)
         known = self._path.topic(name, queue_count)
         order_closed = self._config.broker_permission & PERM_WRITE == 0 and topic.order
-        plain = not topic.topic_name.startswith(names.RETRY_PREFIX) and topic.topic_filter_type == "SINGLE_TAG"
+        is_retry = topic.topic_name.startswith(names.RETRY_PREFIX)
+        plain = not is_retry and topic.topic_filter_type == "SINGLE_TAG"
         if plain and not order_closed and len(known.queues) == queue_count:
             self._path.topics[name] = known
         return known

@@ -76,7 +76,9 @@ class SendBackHandlers:
             remark = f"group {header.group[: names.GROUP_CHARS_MAX]!r} does not exist"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         if self._config.broker_permission & PERM_WRITE == 0:
-            remark = f"broker {self._config.broker_name!r} takes no messages: its brokerPermission has no write bit"
+            remark = (
+                f"broker {self._config.broker_name!r} takes no messages: brokerPermission has no write bit"
+            )
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if group.retry_queue_nums <= 0:
             return response()
@@ -135,5 +137,6 @@ class SendBackHandlers:
         perm = PERM_WRITE | PERM_READ
         topic = self._topics.create_for_retry(name, queue_nums, perm, sys_flag, self._now_ms())
         if not topic.writable:
-            raise PeerError(ResponseCode.NO_PERMISSION, f"topic {name!r} takes no messages: perm={topic.perm}")
+            remark = f"topic {name!r} takes no messages: perm={topic.perm}"
+            raise PeerError(ResponseCode.NO_PERMISSION, remark)
         return name

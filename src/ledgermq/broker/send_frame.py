@@ -1,8 +1,8 @@
-"""Reads the frames of SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE in one pass, without a decoded header.
+"""Reads the frames of SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE in one pass, without a decoded header.
 
-Both header encodings give the same :class:`SendFrame`, whose texts are still bytes. A frame that is not as the
-usual clients write it (another request, an escape that needs thought, a field missing) is left to the general
-decoder, which explains what is wrong: so this reader may refuse whatever it likes but never misread.
+Both header encodings give the same :class:`SendFrame`, whose texts are still bytes. A frame that is not as
+the usual clients write it (another request, an escape that needs thought, a field missing) is left to the
+general decoder, which explains what is wrong: so this reader may refuse whatever it likes but never misread.
 
 Rules of this file: it is compiled; no index leaves the frame, whatever the bytes are.
 """
@@ -14,12 +14,12 @@ from typing import Final
 from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from mypy_extensions import i64, u8
 
-SEND_MESSAGE: Final[i64] = 10
 SEND_MESSAGE_V2: Final[i64] = 310
 SEND_BATCH_MESSAGE: Final[i64] = 320
 
 QUOTE: Final[i64] = 34
 BACKSLASH: Final[i64] = 92
+SLASH: Final[i64] = 47
 COLON: Final[i64] = 58
 COMMA: Final[i64] = 44
 OPEN: Final[i64] = 123
@@ -279,7 +279,7 @@ class SendFrame:
                     return -1
                 out.append(u8(code))
                 at += 6
-            elif mark == QUOTE or mark == BACKSLASH or mark == 47:
+            elif mark == QUOTE or mark == BACKSLASH or mark == SLASH:  # noqa: SIM109 - faster compiled
                 out.append(u8(mark))
                 at += 2
             elif mark == LETTER_N:

@@ -1,7 +1,7 @@
 """Delay levels: the fixed delays by which RocketMQ delays messages (Java: ``messageDelayLevel``).
 
-A delayed message lies in queue (level - 1) of the topic SCHEDULE_TOPIC_XXXX, and its unit there carries the time
-of delivery where other units carry the tag code.
+A delayed message lies in queue (level - 1) of the topic SCHEDULE_TOPIC_XXXX, and its unit there carries the
+time of delivery where other units carry the tag code.
 """
 
 from __future__ import annotations
