@@ -133,6 +133,10 @@ def update(settings: Settings, text: str) -> tuple[list[Change], list[Notice]]:
     for key_name, value, line in parse_properties(text):
         assignment = Assignment(key_name, value, f"line {line}")
         key = keys_of(kind).get(key_name)
+        if key is None and key_name in forbidden:
+            raise ForbiddenKeyError(
+                f"{assignment}: {key_name} is on the black list of keys that stay as they are"
+            )
         if key is None:
             notice = _notice_of_stranger(kind, assignment)
             if notice.level >= logging.WARNING:
