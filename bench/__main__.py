@@ -19,6 +19,7 @@ from bench import report
 from bench.brokers import JAVA, Java, Side
 from bench.cases import CASES, TINY, Bench, Settings
 from bench.clients import ROOT, Clients, PythonClients, StockClients, build_java
+from bench.wire import WireError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -28,8 +29,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         type=_side,
         metavar="java|NAME=PYTHON",
-        help="a broker to measure; repeat it. NAME=PYTHON is ledgermq run by that interpreter; a name beginning "
-        "with 'interpreted' is held to the interpreted build's targets (default: java and this ledgermq)",
+        help="a broker to measure; repeat it. NAME=PYTHON is ledgermq run by that interpreter; a name that "
+        "begins with 'interpreted' has that build's targets (default: java, and both builds that are there)",
     )
     parser.add_argument(
         "--case", action="append", choices=CASES, help="a case to run; repeat it (default: all)"
@@ -61,11 +62,10 @@ def _side(text: str) -> Side:
 
 
 def default_sides() -> list[Side]:
-    ours = Side("ledgermq")
-    return [
-        Side(JAVA),
-        dataclasses.replace(ours, name="interpreted" if "interpreted" in ours.version() else "compiled"),
-    ]
+    """Java's broker and the builds that `make compile` and `make venv` left in the checkout."""
+    builds = {"compiled": ROOT / ".venv-compiled", "interpreted": ROOT / ".venv"}
+    ours = [Side(name, str(venv / "bin" / "python")) for name, venv in builds.items() if venv.exists()]
+    return [Side(JAVA), *(ours or [Side("ledgermq")])]
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -113,7 +113,7 @@ def _measure(options: argparse.Namespace, settings: Settings, sides: list[Side],
                 begin = time.monotonic()
                 try:
                     figures = measure(Bench(side, clients, settings, work, java))
-                except (RuntimeError, TimeoutError, OSError) as error:
+                except (RuntimeError, OSError, WireError) as error:
                     failures += 1
                     print(f"  {side.name} round {number} FAILED: {error}", file=sys.stderr, flush=True)
                     continue

@@ -174,6 +174,7 @@ def two_million(bench: Bench) -> Figures:
 def _drain(bench: Bench, cluster: Cluster, group: str, messages: int) -> Figures:
     """The figures between a twentieth and the whole: the consumer's start is not in them."""
     with wire.Peer(cluster.address) as peer:
+        wire.create_group(peer, group)
         for queue_id in range(QUEUE_COUNT):  # a new group would begin at the end of the queues
             fields = {"consumerGroup": group, "topic": TOPIC, "queueId": queue_id, "commitOffset": 0}
             peer.ask(wire.UPDATE_CONSUMER_OFFSET, fields)

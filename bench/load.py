@@ -95,11 +95,15 @@ class Sender:
         frames = self._frames.feed(data)
         for frame in frames:
             answer = wire.parse_answer(frame)
-            if answer.code != wire.SUCCESS:
+            elapsed_ns = now - self._sent_ns.pop(answer.opaque)
+            if answer.code == wire.SUCCESS:
+                self.acknowledged += 1
+                self.elapsed_ns.append(elapsed_ns)
+            elif (
+                answer.code != wire.SYSTEM_BUSY
+            ):  # busy: another request takes its place, as a client would retry
                 raise wire.WireError(f"a send was answered with {answer.code}: {answer.remark}")
-            self.elapsed_ns.append(now - self._sent_ns.pop(answer.opaque))
-        self.acknowledged += len(frames)
-        self._send(min(len(frames), limit - self._sent))
+        self._send(min(len(frames), limit - self.acknowledged - len(self._sent_ns)))
 
     def _send(self, count: int) -> None:
         now = time.perf_counter_ns()

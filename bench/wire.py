@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SUCCESS = 0
+SYSTEM_BUSY = 2
 PULL_MESSAGE = 11
 QUERY_MESSAGE = 12
 QUERY_CONSUMER_OFFSET = 14
@@ -27,6 +28,7 @@ UPDATE_AND_CREATE_TOPIC = 17
 GET_MAX_OFFSET = 30
 GET_MIN_OFFSET = 31
 GET_ROUTEINFO_BY_TOPIC = 105
+UPDATE_AND_CREATE_SUBSCRIPTIONGROUP = 200
 SEND_MESSAGE_V2 = 310
 SEND_BATCH_MESSAGE = 320
 
@@ -231,6 +233,17 @@ def create_topic(peer: Peer, topic: str, queue_count: int) -> None:
             "order": False,
         },
     )
+
+
+def create_group(peer: Peer, group: str) -> None:
+    config = {
+        "groupName": group,
+        "consumeEnable": True,
+        "retryQueueNums": 1,
+        "retryMaxTimes": 16,
+        "brokerId": 0,
+    }
+    peer.ask(UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, {}, json.dumps(config).encode())
 
 
 def max_offset(peer: Peer, topic: str, queue_id: int) -> int:
