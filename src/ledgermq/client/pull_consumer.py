@@ -152,6 +152,11 @@ class PullConsumer:
         for queue in sorted(wanted - set(self._queues)):
             self._add(queue)
 
+    @property
+    def client_id(self) -> str:
+        """By what brokers and the other members know this consumer; empty until it is started."""
+        return self._session.client_id
+
     def assignment(self) -> list[MessageQueue]:
         """The queues that are ours at the moment, sorted."""
         return sorted(self._queues)

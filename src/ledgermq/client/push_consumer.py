@@ -227,6 +227,11 @@ class PushConsumer:
         self._subscriptions.remove(topic)
         self._rebalancer.wake(announce=True)
 
+    async def commit(self) -> None:
+        """Store the offsets of what is done now, instead of within 5 s. A failure is logged."""
+        self._session.check_open()
+        await self._queues.commit(wait=True)
+
     def pause(self) -> None:
         """Pull no more until :meth:`resume`; what was pulled is still consumed."""
         self._queues.set_paused(True)
@@ -234,6 +239,11 @@ class PushConsumer:
     def resume(self) -> None:
         """Go on pulling."""
         self._queues.set_paused(False)
+
+    @property
+    def client_id(self) -> str:
+        """By what brokers and the other members know this consumer; empty until it is started."""
+        return self._session.client_id
 
     def assignment(self) -> list[MessageQueue]:
         """The queues that are ours at the moment, sorted."""

@@ -5,8 +5,7 @@ offset, an operator resets it, or the lock of an ordered queue is lost; then the
 forgotten, and what their listeners still say does not count. Each generation has a ProcessQueue of its own,
 and its ``dropped`` is how everybody who holds a message of it learns of the end.
 
-Rules of this file: the committed offset never passes a message that is not done; of an ordered queue one
-batch is consumed at a time, and only under its lock.
+Rules of this file: the committed offset never passes a message that is not done.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ledgermq.client.callbacks import QueueInfo
 from ledgermq.client.consume_stats import ConsumeStats
 from ledgermq.client.errors import ClientError
 from ledgermq.client.failed_messages import FailedMessages
-from ledgermq.client.listening import RetryLater, Subscriptions, consume
+from ledgermq.client.listening import Subscriptions, consume
 from ledgermq.client.offsets import OffsetTable
 from ledgermq.client.process_queue import ProcessQueue
 from ledgermq.client.pulling import Puller, read_queue
@@ -34,9 +33,6 @@ from ledgermq.runtime.clock import now_ms
 log: Final = logging.getLogger("ledgermq.client")
 
 START_RETRY_SECONDS: Final = 3.0
-KEPT_RETRY_SECONDS: Final = 5.0
-LOCK_LIFE_MS: Final = 30_000
-"""A lock not confirmed for so long is not relied on; the broker keeps it for 60 s."""
 
 
 class ConsumeLimits(msgspec.Struct, frozen=True):
@@ -222,174 +218,3 @@ class PushQueue:
     def move(self, next_offset: int) -> None:
         """The queue goes on at ``next_offset``."""
         self.restart(next_offset)
-
-
-class Batch(NamedTuple):
-    """Messages that wait for a worker, and the generation that they are of."""
-
-    queue: UnorderedQueue
-    generation: ProcessQueue
-    messages: list[MessageExt]
-
-
-class UnorderedQueue(PushQueue):
-    """Its messages are consumed side by side, by the workers of the consumer."""
-
-    def __init__(self, queue: MessageQueue, consumption: Consumption, work: asyncio.Queue[Batch]) -> None:
-        super().__init__(queue, consumption)
-        self._work = work
-        self._at_work = 0
-
-    def put(self, messages: list[MessageExt]) -> None:
-        """Take messages, in the order of their offsets."""
-        self.messages.put(messages)
-        size = self.consumption.subscriptions.batch_count_max(self.queue.topic)
-        for at in range(0, len(messages), size):
-            self._work.put_nowait(Batch(self, self.messages, messages[at : at + size]))
-
-    async def consume(self, batch: Batch) -> None:
-        """Consume one batch of this queue; called by a worker."""
-        if batch.generation.dropped or self.stopping:
-            return
-        self._at_work += 1
-        self._idle.clear()
-        try:
-            await self._consume(batch)
-        finally:
-            self._at_work -= 1
-            if self._at_work == 0:
-                self._idle.set()
-
-    async def _consume(self, batch: Batch) -> None:
-        done, kept = batch.messages, list[MessageExt]()
-        error = await self._listen(batch.messages)
-        if error is not None and not batch.generation.dropped:
-            done, kept = await self._hand_over(batch.messages, error)
-        if batch.generation.dropped:
-            return
-        self._done(done)
-        if kept:
-            # No broker took them: they stay at hand, and the committed offset waits for them.
-            retry = Batch(self, batch.generation, kept)
-            asyncio.get_running_loop().call_later(KEPT_RETRY_SECONDS, self._work.put_nowait, retry)
-
-    async def _hand_over(
-        self, messages: list[MessageExt], error: Exception
-    ) -> tuple[list[MessageExt], list[MessageExt]]:
-        """Have failed messages come again: those that are done with here, and those that no broker took."""
-        failed = self.consumption.failed
-        if failed is None:
-            log.warning("%d messages of %s failed and do not come again", len(messages), self.queue)
-            return messages, []
-        delay_level = error.delay_level if isinstance(error, RetryLater) else 0
-        done: list[MessageExt] = []
-        kept: list[MessageExt] = []
-        for message in messages:
-            if await failed.hand_over(self.queue, message, delay_level):
-                done.append(message)
-            else:
-                message.reconsume_times += 1
-                kept.append(message)
-        return done, kept
-
-
-class OrderedQueue(PushQueue):
-    """Its messages are consumed one batch after the other, while this consumer has the queue's lock."""
-
-    def __init__(
-        self, queue: MessageQueue, consumption: Consumption, turns: asyncio.Semaphore, *, needs_lock: bool
-    ) -> None:
-        """``turns`` limits how many queues of the consumer are consumed at the same time."""
-        super().__init__(queue, consumption)
-        self._turns = turns
-        self._needs_lock = needs_lock
-        self._lock_confirmed = asyncio.Event()
-        self._arrived = asyncio.Event()
-
-    def set_lock(self, locked: bool, at_ms: int) -> None:
-        """The broker was asked at ``at_ms`` and said whether we have the queue's lock."""
-        if locked:
-            self.locked_ms = at_ms
-            self._lock_confirmed.set()
-        elif self.locked_ms:
-            # Somebody else has the queue: go on where he leaves off, once the lock is ours again.
-            log.warning("the lock of %s is lost", self.queue)
-            self.locked_ms = 0
-            self._lock_confirmed.clear()
-            self.restart(None)
-
-    def put(self, messages: list[MessageExt]) -> None:
-        """Take messages, in the order of their offsets."""
-        self.messages.put(messages)
-        self._arrived.set()
-
-    async def stop(self, wait_seconds: float) -> None:
-        """Pull no more, and give the listener at work ``wait_seconds`` to finish; then it does not count."""
-        self.stopping = True
-        self._arrived.set()
-        await super().stop(wait_seconds)
-
-    def restart(self, offset: int | None) -> None:
-        """Begin a new generation at ``offset``; None: where the group's committed offset is."""
-        super().restart(offset)
-        self._arrived.set()
-
-    async def _begin(self) -> int:
-        # The listener of an ended generation may still be at work; of two generations never two are.
-        await self._idle.wait()
-        # The offset is asked for under the lock: who had it before commits before he unlocks.
-        await self._wait_for_lock()
-        return await super()._begin()
-
-    def _begin_consuming(self) -> None:
-        self.consumption.spawn(self._consume_generation(self.messages))
-
-    def _is_over(self, generation: ProcessQueue) -> bool:
-        return generation.dropped or self.stopping
-
-    async def _consume_generation(self, generation: ProcessQueue) -> None:
-        while not self._is_over(generation):
-            batch = generation.peek(self.consumption.subscriptions.batch_count_max(self.queue.topic))
-            if not batch:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            await self._wait_for_lock()
-            async with self._turns:
-                if self._is_over(generation):
-                    return
-                self._idle.clear()
-                try:
-                    suspend_ms = await self._consume(generation, batch)
-                finally:
-                    self._idle.set()
-            if suspend_ms:
-                await asyncio.sleep(suspend_ms / 1000)
-
-    async def _consume(self, generation: ProcessQueue, batch: list[MessageExt]) -> int:
-        """Consume ``batch``; how long to wait before the queue goes on."""
-        error = await self._listen(batch)
-        if error is not None and not generation.dropped and not await self._give_up(batch):
-            suspend_ms = error.suspend_ms if isinstance(error, RetryLater) else None
-            return self.consumption.limits.suspend_ms if suspend_ms is None else suspend_ms
-        if not generation.dropped:
-            self._done(batch)
-        return 0
-
-    async def _give_up(self, batch: list[MessageExt]) -> bool:
-        """Whether all of a failed batch failed too often and went to the dead-letter topic."""
-        given_up = True
-        for message in batch:
-            failed = self.consumption.failed
-            if message.reconsume_times >= self.consumption.limits.reconsume_times_max and (
-                failed is None or await failed.send_anew(message)
-            ):
-                continue
-            message.reconsume_times += 1
-            given_up = False
-        return given_up
-
-    async def _wait_for_lock(self) -> None:
-        while self._needs_lock and now_ms() - self.locked_ms > LOCK_LIFE_MS:
-            self._lock_confirmed.clear()
-            await self._lock_confirmed.wait()

@@ -11,9 +11,11 @@ from typing import Final
 from ledgermq.client.errors import ClientError
 from ledgermq.client.group_calls import GroupCalls
 from ledgermq.client.offset_store import OffsetStore
-from ledgermq.client.push_queue import Batch, Consumption, OrderedQueue, PushQueue, UnorderedQueue
+from ledgermq.client.ordered_queue import OrderedQueue
+from ledgermq.client.push_queue import Consumption, PushQueue
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.session import Session
+from ledgermq.client.unordered_queue import Batch, UnorderedQueue
 from ledgermq.runtime.clock import now_ms
 
 log: Final = logging.getLogger("ledgermq.client")
@@ -84,9 +86,9 @@ class PushQueues:
         for queue in self.held.values():
             queue.set_paused(paused)
 
-    async def commit(self) -> None:
-        """Store the offsets of all queues."""
-        await self._store.write(self._consumption.offsets.snapshot(), wait=False)
+    async def commit(self, *, wait: bool = False) -> None:
+        """Store the offsets of all queues; ``wait`` until they are stored."""
+        await self._store.write(self._consumption.offsets.snapshot(), wait=wait)
 
     async def close(self, wait_seconds: float) -> None:
         """Give everything back; listeners at work have ``wait_seconds`` to finish."""
