@@ -30,7 +30,7 @@ interop: compile ## Stock RocketMQ clients, tools and servers against ours (need
 	LEDGERMQ_INTEROP=1 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q tests/interop
 
 bench: venv compile ## Measure against the Java broker in turn (needs JDK, Maven; takes a while)
-	$(COMPILED_BIN)/python bench/run.py
+	$(BIN)/python -m bench
 
 docs: venv ## Write docs/configuration.md from the tables
 	$(BIN)/python -m ledgermq.runtime.config_reference docs/configuration.md
