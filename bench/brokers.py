@@ -130,7 +130,7 @@ class Cluster:
         if self.side.is_java:
             argv = self._java_argv("org.apache.rocketmq.broker.BrokerStartup", config, JAVA_BROKER_OPTIONS)
         else:
-            argv = [self.side.python, "-m", "ledgermq.cli", "broker", "-c", str(config), "-n", self.namesrv]
+            argv = [self.side.python, "-m", "ledgermq.cli", "broker", "-c", str(config)]
         self.broker = Program(f"{self.side.name} broker", argv, log_path=self.folder / "broker.out")
 
     def wait_until_listening(self) -> None:
