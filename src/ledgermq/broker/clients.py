@@ -12,20 +12,13 @@ all members: closing touches the connection's own, expiry only the expired, who 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ledgermq.broker.heartbeat import BROADCASTING, ConsumerData, SubscriptionData
 from ledgermq.remoting.codes import LANGUAGE_NAMES, ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.runtime.config import BrokerConfig
-
-MEMBERS_MAX: Final = 500_000
-"""Registrations (a client times its groups) in all; about 300 bytes each."""
-SUBSCRIPTIONS_PER_GROUP_MAX: Final = 10_000
-CLIENT_ID_CHARS_MAX: Final = 1024
-"""A client's name is shown, compared and kept for each of its groups; Java's have about 50 characters."""
-COMPENSATED_MAX: Final = 100_000
-"""Subscriptions remembered of consumers that pull without heartbeats; the oldest make room."""
+from ledgermq.runtime.limits import COMPENSATED_MAX, MEMBERS_MAX, SUBSCRIPTIONS_PER_GROUP_MAX
 
 C = TypeVar("C", bound=Hashable)
 

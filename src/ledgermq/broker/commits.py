@@ -24,14 +24,12 @@ from mypy_extensions import i64
 from ledgermq.remoting.codes import FLAG_RESPONSE, ResponseCode
 from ledgermq.remoting.command import Command, decode_command, encode_command
 from ledgermq.remoting.connection import Connection
+from ledgermq.runtime.limits import WAITING_REPLIES_BYTES_MAX
 from ledgermq.store.commit_log import CommitLog
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreWriteError
 
 log: Final = logging.getLogger("ledgermq.broker")
-
-WAITING_REPLIES_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Replies held back until an fsync; a sender beyond it is told to come back later."""
 
 
 class Outbox:

@@ -16,13 +16,9 @@ from ledgermq.broker import names
 from ledgermq.broker.attributes import GROUP_ATTRIBUTES, alter_attributes
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
-from ledgermq.remoting.topic_config import PERM_READ, QUEUES_MAX, DataVersion
+from ledgermq.remoting.topic_config import PERM_READ, DataVersion
 from ledgermq.runtime.config import BrokerConfig
-
-GROUPS_MAX: Final = 100_000
-"""As for topics: clients that invent group names must not fill the memory."""
-FORBIDDEN_TOPICS_MAX: Final = 10_000
-"""Topics that one group can be kept from reading."""
+from ledgermq.runtime.limits import FORBIDDEN_TOPICS_MAX, GROUPS_MAX, QUEUES_MAX
 
 TOOLS_GROUP: Final = "TOOLS_CONSUMER"
 

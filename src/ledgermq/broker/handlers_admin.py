@@ -1,5 +1,6 @@
 """Operators ask and steer the broker: UPDATE_BROKER_CONFIG, GET_BROKER_CONFIG, GET_BROKER_RUNTIME_INFO,
-VIEW_BROKER_STATS_DATA, GET_SYSTEM_TOPIC_LIST_FROM_BROKER."""
+VIEW_BROKER_STATS_DATA, GET_SYSTEM_TOPIC_LIST_FROM_BROKER, CLEAN_EXPIRED_CONSUMEQUEUE,
+DELETE_EXPIRED_COMMITLOG, CLEAN_UNUSED_TOPIC."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Final
 
 from ledgermq.broker.runtime_info import runtime_info
 from ledgermq.broker.stats import BrokerStats
+from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
@@ -28,14 +30,12 @@ from ledgermq.remoting.topic_config import DataVersion
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.runtime.config_keys import texts_of
 from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update
+from ledgermq.runtime.limits import CONFIG_BYTES_MAX
 from ledgermq.runtime.properties_text import edit_properties, render_properties
 from ledgermq.runtime.state_file import write_state_file
 from ledgermq.store.message_store import MessageStore
 
 log: Final = logging.getLogger("ledgermq.broker")
-
-CONFIG_BYTES_MAX: Final = 64 * 1024
-"""Of the text in UPDATE_BROKER_CONFIG; all of Java's settings together are 20 KiB."""
 
 
 class AdminHandlers:
@@ -52,6 +52,7 @@ class AdminHandlers:
         topics: TopicTable,
         stats: BrokerStats,
         store: MessageStore,
+        jobs: StoreJobs,
         permission_changed: Callable[[], None],
         now_ms: Callable[[], int],
     ) -> None:
@@ -60,6 +61,7 @@ class AdminHandlers:
         self._topics = topics
         self._stats = stats
         self._store = store
+        self._jobs = jobs
         self._permission_changed = permission_changed
         self._now_ms = now_ms
         self._version = DataVersion(timestamp=now_ms())
@@ -72,6 +74,9 @@ class AdminHandlers:
             RequestCode.GET_BROKER_RUNTIME_INFO: self.get_runtime_info,
             RequestCode.VIEW_BROKER_STATS_DATA: self.view_stats,
             RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER: self.list_system_topics,
+            RequestCode.CLEAN_EXPIRED_CONSUMEQUEUE: self.clean_queues,
+            RequestCode.DELETE_EXPIRED_COMMITLOG: self.delete_expired,
+            RequestCode.CLEAN_UNUSED_TOPIC: self.clean_topics,
         }
 
     # ---- settings ----
@@ -140,3 +145,22 @@ class AdminHandlers:
 
     def list_system_topics(self, command: Command, connection: Connection) -> Command:
         return json_response(TopicList(topic_list=self._topics.system_names()))
+
+    # ---- files ----
+
+    def clean_queues(self, command: Command, connection: Connection) -> Command:
+        """Nothing is left to do: queue files go together with the log files that they name."""
+        return response()
+
+    def delete_expired(self, command: Command, connection: Connection) -> Command:
+        """Delete expired log files now, whatever ``deleteWhen`` says; the store does it in the background."""
+        self._store.retention.delete_now()
+        return response()
+
+    async def clean_topics(self, command: Command, connection: Connection) -> Command:
+        """Delete the queues of topics that do not exist any more."""
+        unused = [topic for topic in self._store.queues.topics if self._topics.find(topic.decode()) is None]
+        for topic in unused:
+            log.info("queues of the unknown topic %r deleted by %s", topic, connection.remote)
+            await self._jobs.run(self._store.delete_topic(topic))
+        return response()

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ledgermq.broker import names
-from ledgermq.broker.clients import CLIENT_ID_CHARS_MAX, Client, ClientRegistry
+from ledgermq.broker.clients import Client, ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.heartbeat import CheckClient, ConsumerData, HeartbeatData
 from ledgermq.broker.topics import TopicTable
@@ -32,6 +32,7 @@ from ledgermq.remoting.headers import (
 )
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE, SYS_FLAG_UNIT_SUB
 from ledgermq.runtime.config import BrokerConfig
+from ledgermq.runtime.limits import CLIENT_ID_CHARS_MAX
 
 ANNOUNCE_AFTER_SECONDS: Final = 0.02
 

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from ledgermq.broker import names
-from ledgermq.broker.clients import CLIENT_ID_CHARS_MAX
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.queue_key import QueueKey
@@ -18,6 +17,7 @@ from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.headers import decode_body, json_response, response
+from ledgermq.runtime.limits import CLIENT_ID_CHARS_MAX
 
 
 class LockBatch(msgspec.Struct, rename="camel", kw_only=True):

@@ -33,12 +33,11 @@ from ledgermq.remoting.headers import (
 )
 from ledgermq.remoting.json_body import encode_json
 from ledgermq.runtime.config import StoreConfig
+from ledgermq.runtime.limits import ANSWER_BYTES_MAX
 from ledgermq.store.message_store import MessageStore
 
 UNIQUE_KEY_QUERY: Final = "_UNIQUE_KEY_QUERY"
 """Extension field: ``true`` when the key is a message's unique key."""
-ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of a query's answer, but for its first message: a frame of more than 16 MiB could not be read."""
 READS_PER_TURN: Final = 8
 """Messages read before other work of the loop gets its turn: each may cost a read from the disk."""
 UNITS_MAX: Final = 1000

@@ -16,6 +16,7 @@ from ledgermq.broker.persistence import TOPICS_FILE, ConfigFiles
 from ledgermq.broker.queue_key import QueueKey, queue_map
 from ledgermq.broker.queue_reads import queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
+from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
@@ -31,9 +32,10 @@ from ledgermq.remoting.headers import (
     response,
 )
 from ledgermq.remoting.json_body import encode_json
-from ledgermq.remoting.topic_config import QUEUES_MAX, DataVersion, TopicConfig, TopicFilterType
+from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilterType
+from ledgermq.runtime.limits import QUEUES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
-from ledgermq.store.message_store import MessageStore
+from ledgermq.store.message_store import Job, MessageStore
 
 QUEUES_PER_TURN: Final = 16
 """Queues looked at before other work of the loop gets its turn: each may cost a read from the disk."""
@@ -84,6 +86,7 @@ class TopicHandlers:
         offsets: OffsetTable,
         stats: BrokerStats,
         store: MessageStore,
+        jobs: StoreJobs,
         files: ConfigFiles,
         release: Callable[[Iterable[ConsumeQueue]], None],
         now_ms: Callable[[], int],
@@ -93,6 +96,7 @@ class TopicHandlers:
         self._offsets = offsets
         self._stats = stats
         self._store = store
+        self._jobs = jobs
         self._files = files
         self._release = release
         self._now_ms = now_ms
@@ -155,12 +159,16 @@ class TopicHandlers:
             retries = (f"{names.retry_topic(group)}_{topic}", f"{names.retry_topic(group)}+{topic}")
             doomed += [retry for retry in retries if self._topics.find(retry) is not None]
         now_ms = self._now_ms()
+        jobs: list[Job] = []
         for name in doomed:
             self._topics.delete(name, now_ms)
             self._offsets.remove_topic(name, now_ms)
             self._stats.drop_topic(name)
-            self._release(self._store.delete_topic(name.encode()))
+            queues = self._store.queues.topics.get(name.encode(), {})
+            jobs += self._store.delete_topic(name.encode())
+            self._release(queues.values())
         await self._files.save(TOPICS_FILE)
+        await self._jobs.run(jobs)
         return response()
 
     # ---- questions ----

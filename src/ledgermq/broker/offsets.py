@@ -17,9 +17,7 @@ from typing import Final
 import msgspec
 
 from ledgermq.remoting.topic_config import DataVersion
-
-ENTRIES_MAX: Final = 5_000_000
-"""Offsets kept in all (about 100 bytes each): beyond it new queues are refused, known ones still move."""
+from ledgermq.runtime.limits import OFFSETS_MAX
 
 TOPIC_GROUP_SEPARATOR: Final = "@"
 VERSION_STEP: Final = 500
@@ -114,11 +112,11 @@ class OffsetTable:
         """Record how far the group has pulled; a full table forgets it."""
         queues = _find(self._pulled, group, topic)
         if queues is None:
-            if self._entries >= ENTRIES_MAX:
+            if self._entries >= OFFSETS_MAX:
                 return
             queues = self._pulled.setdefault(group, {}).setdefault(topic, {})
         if queue_id not in queues:
-            if self._entries >= ENTRIES_MAX:
+            if self._entries >= OFFSETS_MAX:
                 return
             self._entries += 1
         queues[queue_id] = offset
@@ -162,7 +160,7 @@ class OffsetTable:
     def _store(self, group: str, topic: str, queue_id: int, offset: int, now_ms: int) -> bool:
         queues = _find(self._consumed, group, topic)
         if queues is None or queue_id not in queues:
-            if self._entries >= ENTRIES_MAX:
+            if self._entries >= OFFSETS_MAX:
                 return False
             self._entries += 1
             queues = self._consumed.setdefault(group, {}).setdefault(topic, {})

@@ -10,12 +10,9 @@ Rules of this file: no clock, no I/O; whoever parks brings the time, whoever wak
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
-PARKED_MAX: Final = 100_000
-"""Pulls parked at once; one more is answered at once with 'nothing found'."""
-PARKED_MS_MAX: Final = 120_000
-"""The longest a pull may wait; Java's clients ask for 15 to 30 seconds."""
+from ledgermq.runtime.limits import PARKED_MAX, PARKED_MS_MAX
 
 P = TypeVar("P")
 Q = TypeVar("Q")

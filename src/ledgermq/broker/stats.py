@@ -18,10 +18,9 @@ from typing import Final
 import msgspec
 
 from ledgermq.broker.traffic import Traffic
+from ledgermq.runtime.limits import STATS_KEYS_MAX
 
 SAMPLE_MS: Final = 10_000
-KEYS_MAX: Final = 200_000
-"""Topics, and topics of groups, that are counted apart; further ones are counted together."""
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -178,7 +177,7 @@ class BrokerStats:
     def _counter(self, table: dict[str, _Series], key: str, system: bool) -> Traffic:
         found = table.get(key)
         if found is None:
-            if len(self._puts) + len(self._gets) + len(self._send_backs) >= KEYS_MAX:
+            if len(self._puts) + len(self._gets) + len(self._send_backs) >= STATS_KEYS_MAX:
                 return self._other
             found = table[key] = _Series(Traffic(system=system), self._now_ms)
         return found.traffic

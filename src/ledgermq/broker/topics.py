@@ -24,9 +24,7 @@ from ledgermq.remoting.topic_config import (
     TopicConfig,
 )
 from ledgermq.runtime.config import BrokerConfig
-
-TOPICS_MAX: Final = 100_000
-"""A broker with more is refused further ones: a sender that invents names must not fill the memory."""
+from ledgermq.runtime.limits import TOPICS_MAX
 
 SCHEDULE_QUEUES: Final = 18
 """One queue for each delay level."""

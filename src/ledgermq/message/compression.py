@@ -21,13 +21,13 @@ import enum
 import zlib
 from typing import Final
 
+from ledgermq.runtime.limits import INFLATED_BYTES_MAX
+
 COMPRESSED: Final = 0x1
 """System flag bit: the body is compressed."""
 _TYPE_SHIFT: Final = 8
 _TYPE_MASK: Final = 0x7
 
-INFLATED_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Sixteen times the largest message that a stock producer sends; 4 MiB of zlib could claim 4 GiB."""
 
 _ZSTD_PIECE_BYTES: Final = 512
 """The library cannot limit what it returns, only what it is fed: four bytes can stand for 128 KiB, so a

@@ -23,13 +23,11 @@ from ledgermq.remoting.route_data import KvTable
 from ledgermq.runtime.config import NameServerSettings
 from ledgermq.runtime.config_keys import texts_of
 from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update
+from ledgermq.runtime.limits import CONFIG_BYTES_MAX
 from ledgermq.runtime.properties_text import edit_properties, render_properties
 from ledgermq.runtime.state_file import write_state_file
 
 log: Final = logging.getLogger("ledgermq.nameserver")
-
-CONFIG_BYTES_MAX: Final = 64 * 1024
-"""Of the text in UPDATE_NAMESRV_CONFIG; all settings together are 2 KiB."""
 
 
 class OperatorHandlers:

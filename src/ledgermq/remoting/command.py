@@ -38,6 +38,7 @@ from ledgermq.remoting.codes import (
     VERSION_5_5_0,
 )
 from ledgermq.remoting.json_body import JsonError, JsonHeader, parse_json
+from ledgermq.runtime.limits import LENIENT_HEADER_BYTES_MAX
 
 
 class FrameError(Exception):
@@ -96,8 +97,6 @@ _json_header_decoder: Final = msgspec.json.Decoder(JsonHeader)
 _json_encoder: Final = msgspec.json.Encoder()
 
 BINARY_HEADER_BYTES_MIN: Final = 21
-LENIENT_HEADER_BYTES_MAX: Final = 256 * 1024
-"""A longer JSON header must be as Java writes it: reading others by hand takes up to 0.8 s per MiB."""
 
 
 def decode_command(frame: bytes, at: i64, end: i64) -> Command:

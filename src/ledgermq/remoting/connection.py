@@ -28,23 +28,16 @@ from ledgermq.remoting.command import (
     encode_command,
     encode_head,
 )
+from ledgermq.runtime.limits import CALLS_MAX, FRAME_BYTES_MAX, UNSENT_BYTES_MAX, WAITING_HANDLERS_MAX
 
 log: Final = logging.getLogger("ledgermq.remoting")
 
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Java's ``com.rocketmq.remoting.frameMaxLength``: length word plus what follows."""
 IDLE_SECONDS_MAX: Final = 120
 """Java's ``serverChannelMaxIdleTimeSeconds``; clients send a heartbeat every 30 s."""
 CLOSE_SECONDS_MAX: Final = 5
 """A closed connection's peer may take this long to read what was written to it."""
 PIECES_MAX: Final[i64] = 1024
 """Pieces of an unfinished frame kept apart: one that comes byte by byte would cost 40 times its size."""
-WAITING_HANDLERS_MAX: Final = 1024
-"""Coroutine handlers under way for one connection; more are answered SYSTEM_BUSY."""
-CALLS_MAX: Final = 65536
-"""Requests of ours that wait for an answer on one connection."""
-UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A peer that leaves this much unread is disconnected; reading from it stops long before."""
 
 
 class RemotingError(Exception):

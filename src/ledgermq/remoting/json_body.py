@@ -16,13 +16,9 @@ from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-T = TypeVar("T")
+from ledgermq.runtime.limits import DIALECT_BYTES_MAX, JSON_DEPTH_MAX
 
-DEPTH_MAX: Final = 64
-"""Deeper nesting is refused: our reader recurses, and no RocketMQ body is deeper than 8."""
-DIALECT_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A longer text must be standard JSON: reading the dialect by hand takes up to 0.8 s per MiB, during which
-the process does nothing else. Java's maps keyed by queues take 100 bytes an entry."""
+T = TypeVar("T")
 
 
 class JsonError(ValueError):
@@ -158,8 +154,8 @@ class _Reader:
 
     def _nested(self, read: Callable[[], object]) -> object:
         self._depth += 1
-        if self._depth > DEPTH_MAX:
-            raise self._error(f"nested deeper than {DEPTH_MAX}")
+        if self._depth > JSON_DEPTH_MAX:
+            raise self._error(f"nested deeper than {JSON_DEPTH_MAX}")
         self._at += 1
         value = read()
         self._depth -= 1

@@ -33,11 +33,10 @@ from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import JsonError, decode_json, encode_json
 from ledgermq.remoting.route_data import QueueMapping, RegisterBrokerBody, TopicConfigs
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
+from ledgermq.runtime.limits import INFLATED_BYTES_MAX
 
 T = TypeVar("T")
 
-INFLATED_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of a compressed body: half a million topics. A frame of 16 MiB could otherwise inflate to 16 GiB."""
 
 _JSON_START: Final = b"{ \t\r\n"
 _INT32: Final = struct.Struct(">i")

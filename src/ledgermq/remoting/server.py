@@ -10,11 +10,10 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from ledgermq.remoting.connection import IDLE_SECONDS_MAX, Connection, FastPath, Handler
+from ledgermq.runtime.limits import CONNECTIONS_MAX
 
 log: Final = logging.getLogger("ledgermq.remoting")
 
-CONNECTIONS_MAX: Final = 60000
-"""One process's open connections; further ones are closed at once with a log line."""
 BACKLOG: Final = 1024
 STOP_SECONDS_MAX: Final = 0.5
 """Peers may take this long to read their last answers when the server stops."""

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ledgermq.runtime.limits import QUEUES_MAX
+
 PERM_INHERIT: Final = 1
 """The topic may serve as the pattern of a topic that a producer creates by sending to it."""
 PERM_WRITE: Final = 2
@@ -18,8 +20,6 @@ PERM_READ: Final = 4
 SYS_FLAG_UNIT: Final = 1
 SYS_FLAG_UNIT_SUB: Final = 2
 
-QUEUES_MAX: Final = 65536
-"""Queues of one topic. Java has no limit; the largest system topic has 1024."""
 
 TopicFilterType = Literal["SINGLE_TAG", "MULTI_TAG"]
 

@@ -2,7 +2,7 @@
 
 Segments are written with pwrite into files whose blocks were reserved before, and read through read-only
 mappings made when first needed (a slice of a mapping is a copy, so nothing outside ever points into one). At
-most ``MAPPED_MAX`` segments stay mapped; the segment least recently mapped is unmapped first.
+most ``MAPPED_LOG_FILES_MAX`` segments stay mapped; the segment least recently mapped is unmapped first.
 
 The next segment is reserved ahead: when ``spare_wanted`` is true the driver runs
 :meth:`LogFiles.allocate_spare` on a worker thread. A segment that was not ready in time is reserved on the
@@ -20,13 +20,10 @@ because Java refuses a directory in which one has not."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
+from ledgermq.runtime.limits import MAPPED_LOG_FILES_MAX
 from ledgermq.store.disk import Disk, ReadView
-
-MAPPED_MAX: Final[i64] = 16
 
 
 class LogSegment:
@@ -137,7 +134,7 @@ class LogFiles:
         return segment
 
     def _map(self, segment: LogSegment) -> ReadView:
-        if len(self.mapped) >= MAPPED_MAX:
+        if len(self.mapped) >= MAPPED_LOG_FILES_MAX:
             self.release(self.mapped[0])
         view = self.disk.map_read(self.descriptor(segment), segment.size)
         segment.view = view

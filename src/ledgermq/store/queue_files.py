@@ -5,7 +5,7 @@ that reads as zeros and takes no space. A unit of zeros ends a queue. Where a qu
 its middle (the log before it was deleted), the units before are *pre-blank*: log offset 0, size 0x7FFFFFFF,
 tag 0.
 
-Descriptors of files recently used are kept open, at most ``OPEN_MAX`` for all queues together.
+Descriptors of files recently used are kept open, at most ``OPEN_QUEUE_FILES_MAX`` for all queues together.
 
 Rules of this file: not compiled, for it is used once per read and once per some hundred written units; all of
 it runs on the thread of the store. The files are derived from the log: an error here loses no message."""
@@ -16,13 +16,13 @@ import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from ledgermq.runtime.limits import OPEN_QUEUE_FILES_MAX
 from ledgermq.store.disk import Disk
 
 if TYPE_CHECKING:
     from ledgermq.store.consume_queue import ConsumeQueue
 
 UNIT_BYTES: Final = 20
-OPEN_MAX: Final = 256
 
 UNIT: Final = struct.Struct(">qiq")
 PRE_BLANK: Final = UNIT.pack(0, 0x7FFFFFFF, 0)
@@ -116,7 +116,7 @@ class QueueFiles:
         return fd
 
     def _keep(self, path: str, fd: int) -> None:
-        if len(self._open) >= OPEN_MAX:
+        if len(self._open) >= OPEN_QUEUE_FILES_MAX:
             _, oldest = self._open.popitem(last=False)
             self.disk.close(oldest)
         self._open[path] = fd

@@ -86,7 +86,7 @@ def test_removing_a_topic_or_a_group_leaves_nothing(offsets):
 
 
 def test_the_number_of_entries_has_a_limit(offsets, monkeypatch):
-    monkeypatch.setattr(offsets_module, "ENTRIES_MAX", 2)
+    monkeypatch.setattr(offsets_module, "OFFSETS_MAX", 2)
     assert offsets.commit("g", "T", 0, 1, 0)
     assert offsets.commit("g", "T", 1, 1, 0)
     assert not offsets.commit("g", "T", 2, 1, 0)

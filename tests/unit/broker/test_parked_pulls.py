@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ledgermq.broker import parked_pulls
-from ledgermq.broker.parked_pulls import PARKED_MS_MAX, ParkedPulls
+from ledgermq.broker.parked_pulls import ParkedPulls
+from ledgermq.runtime.limits import PARKED_MS_MAX
 
 Table = ParkedPulls[str, str]
 

@@ -143,7 +143,7 @@ def test_rates(clock, stats):
 
 
 def test_too_many_keys_are_counted_together(stats, monkeypatch):
-    monkeypatch.setattr(stats_module, "KEYS_MAX", 1)
+    monkeypatch.setattr(stats_module, "STATS_KEYS_MAX", 1)
     first = stats.puts("T", system=False)
     assert stats.puts("U", system=False) is stats.gets("g", "T", system=False)
     assert stats.puts("T", system=False) is first

@@ -7,14 +7,8 @@ import pytest
 from tests.unit.remoting.frames import BINARY, JAVA, JSON, decode, decode_every_way, fields, frame
 
 from ledgermq.remoting.codes import FLAG_RESPONSE, LANGUAGE_OTHER, LANGUAGE_PYTHON
-from ledgermq.remoting.command import (
-    LENIENT_HEADER_BYTES_MAX,
-    Command,
-    FrameError,
-    PeerError,
-    encode_command,
-    encode_head,
-)
+from ledgermq.remoting.command import Command, FrameError, PeerError, encode_command, encode_head
+from ledgermq.runtime.limits import LENIENT_HEADER_BYTES_MAX
 
 PULL = {
     "consumerGroup": "g",

@@ -5,14 +5,8 @@ import json
 import msgspec
 import pytest
 
-from ledgermq.remoting.json_body import (
-    DEPTH_MAX,
-    DIALECT_BYTES_MAX,
-    JsonError,
-    decode_json,
-    encode_json,
-    parse_json,
-)
+from ledgermq.remoting.json_body import JsonError, decode_json, encode_json, parse_json
+from ledgermq.runtime.limits import DIALECT_BYTES_MAX, JSON_DEPTH_MAX
 
 
 @pytest.mark.parametrize(
@@ -79,11 +73,11 @@ def test_what_is_read(text: str, value: object) -> None:
         (b"{0:1." + b"1" * 41 + b"}", "more than 40 digits"),
         (b"{0:" + b"1" * 100_000 + b"}", "more than 40 digits"),
         ("{0:٣}".encode(), "no value"),
-        (b"[" * 100_000, f"nested deeper than {DEPTH_MAX}"),
-        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, f"nested deeper than {DEPTH_MAX}"),
+        (b"[" * 100_000, f"nested deeper than {JSON_DEPTH_MAX}"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, f"nested deeper than {JSON_DEPTH_MAX}"),
         (b"{" * 100_000, "key inside another such key"),
         (b'{{{"a":1}:1}:1}', "key inside another such key"),
-        (b"[" * (DEPTH_MAX + 1) + b"{0:1}" + b"]" * (DEPTH_MAX + 1), "nested deeper"),
+        (b"[" * (JSON_DEPTH_MAX + 1) + b"{0:1}" + b"]" * (JSON_DEPTH_MAX + 1), "nested deeper"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -145,7 +139,7 @@ def test_nesting_near_the_interpreters_limit() -> None:
             try:
                 decode_json(kind, text)
             except JsonError:
-                assert depth > DEPTH_MAX or kind == dict[str, object]
+                assert depth > JSON_DEPTH_MAX or kind == dict[str, object]
 
 
 def test_written_json_is_standard() -> None:
