@@ -55,6 +55,7 @@ from ledgermq.broker.send import SendHandlers
 from ledgermq.broker.send_back import SendBackHandlers
 from ledgermq.broker.send_path import SendPath
 from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
+from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicFile, TopicTable
 from ledgermq.broker.traffic import Traffic
 from ledgermq.message.delay_levels import DelayLevels
@@ -255,16 +256,17 @@ class Broker:
             self.topics, self.groups, self.clients, self.offsets, self.stats,
         )  # fmt: skip
         register_all = self._registrar.register_all
+        jobs = StoreJobs(self._executor, self._fatal)
         table: dict[int, Handler] = {}
         for handlers in (
             OffsetHandlers(topics, groups, offsets, store, now_ms),
-            TopicHandlers(name, topics, offsets, stats, store, self.files, release, now_ms),
+            TopicHandlers(name, topics, offsets, stats, store, jobs, self.files, release, now_ms),
             QueryHandlers(self.settings.store, topics, clients, store),
             ConnectionHandlers(self.address, clients, offsets),
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
             RelayHandlers(name, topics, groups, clients, store),
-            AdminHandlers(self.settings, None, topics, stats, store, register_all, now_ms),
+            AdminHandlers(self.settings, None, topics, stats, store, jobs, register_all, now_ms),
         ):
             table.update(handlers.table())
         return table

@@ -1,0 +1,51 @@
+"""The store's blocking jobs, run on a worker one after another (see :mod:`ledgermq.store.message_store`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Final
+
+from ledgermq.store.errors import StoreFatalError
+from ledgermq.store.message_store import Job
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+
+class StoreJobs:
+    """``on_fatal`` hears of an error after which the node must stop."""
+
+    def __init__(self, executor: Executor, on_fatal: Callable[[BaseException], None]) -> None:
+        self._executor = executor
+        self._on_fatal = on_fatal
+        self._turn = asyncio.Lock()
+        self._started: set[asyncio.Task[None]] = set()
+
+    async def run(self, jobs: Iterable[Job]) -> None:
+        """Return when all are done, in their order. Raises what a job raises; those behind it are left."""
+        async with self._turn:
+            for job in jobs:
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._executor, job)
+                except StoreFatalError as error:
+                    self._on_fatal(error)
+                    raise
+
+    def start(self, jobs: Iterable[Job]) -> None:
+        """Begin them; errors are logged."""
+        task = asyncio.get_running_loop().create_task(self._run_logged(jobs))
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)
+
+    async def _run_logged(self, jobs: Iterable[Job]) -> None:
+        try:
+            await self.run(jobs)
+        except Exception:
+            log.exception("a job of the store failed")
+
+    async def finish(self) -> None:
+        """Wait for what was started."""
+        while self._started:
+            await asyncio.gather(*self._started)
