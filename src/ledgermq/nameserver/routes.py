@@ -195,10 +195,10 @@ class RouteTable:
                         write_queue_nums=config.write_queue_nums,
                     ),
                 )
-        if changed:
-            for topic, mapping in told.mappings.items():
-                if topic in self._topics:
-                    self._mappings.setdefault(topic, {})[mapping.bname] = mapping
+        for topic, mapping in told.mappings.items():
+            known = self._mappings.get(topic, {})
+            if topic in self._topics and (changed or mapping.bname not in known):
+                self._mappings.setdefault(topic, known)[mapping.bname] = mapping
 
     def _answer_to_slave(self, told: Registration, addresses: dict[int, str]) -> Registered:
         master = addresses.get(MASTER_ID)

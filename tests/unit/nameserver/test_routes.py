@@ -176,6 +176,10 @@ def test_static_mappings_are_part_of_the_route_and_leave_with_it(routes: Routes)
     route = routes.table.route("A")
     assert route is not None
     assert route.topic_queue_mapping_by_broker is None
+    routes.register(told(mappings={"A": mapping}))
+    route = routes.table.route("A")
+    assert route is not None
+    assert route.topic_queue_mapping_by_broker == {"a": mapping}
 
 
 def test_filter_servers_follow_their_broker(routes: Routes) -> None:
