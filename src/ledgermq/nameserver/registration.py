@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
+from ledgermq.remoting.register_body import TOPICS_MAX
 from ledgermq.remoting.route_data import QueueMapping
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
 
@@ -15,7 +16,7 @@ class RouteLimits:
     """What the tables may grow to. A registration that would exceed one is refused."""
 
     brokers: int = 4096
-    topics_per_broker: int = 200_000
+    topics_per_broker: int = TOPICS_MAX
     queue_datas: int = 2_000_000
     """Over all topics, one for each broker name that carries the topic; about 200 bytes each."""
     name_chars: int = 512

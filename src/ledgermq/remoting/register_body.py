@@ -89,7 +89,10 @@ def _decode_compressed(data: bytes) -> RegisterBrokerBody:
     parts = _Parts(_inflate(data))
     version = parts.json("dataVersion", DataVersion)
     topics: dict[str, TopicConfig] = {}
-    for _ in range(parts.count("topic")):
+    topic_count = parts.count("topic")
+    if topic_count > TOPICS_MAX:
+        raise JsonError(f"{topic_count} topics, {TOPICS_MAX} is the limit")
+    for _ in range(topic_count):
         topic = _decode_topic_line(parts.bytes("topic"))
         topics[topic.topic_name] = topic
     filter_servers = parts.json("filterServerList", list[str])
@@ -166,7 +169,7 @@ def _decode_topic_line(line: bytes) -> TopicConfig:
         topic = msgspec.convert(dict(zip(names, fields, strict=False)), TopicConfig, strict=False)
     except msgspec.ValidationError as error:
         raise JsonError(f"topic {line[:80]!r}: {error}") from None
-    if len(fields) > len(names):
+    if len(fields) > len(names) and fields[-1] != "{}":
         with suppress(JsonError):  # As in Java: a topic counts without attributes that cannot be read.
             topic.attributes = decode_json(dict[str, str], fields[5].encode())
     return topic

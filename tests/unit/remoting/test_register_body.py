@@ -137,6 +137,13 @@ def test_not_json() -> None:
     )
 
 
+def test_too_many_topics_are_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register_body, "TOPICS_MAX", 1)
+    assert "2 topics, 1 is the limit" in refused(
+        encode_register_body(a_body(), compressed=True), compressed=True
+    )
+
+
 def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(register_body, "INFLATED_BYTES_MAX", 1000)
     assert "more than 1000 bytes" in refused(zlib.compress(b"\0" * 100_000), compressed=True)
