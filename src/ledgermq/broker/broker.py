@@ -63,7 +63,7 @@ from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
-from ledgermq.runtime.clock import now_ms
+from ledgermq.runtime.clock import now_ms, today
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import MessageStore
@@ -170,7 +170,7 @@ class Broker:
         self.offsets = OffsetTable(now_ms())
         self.clients: ClientRegistry[Connection] = ClientRegistry(config)
         self.locks = QueueLocks()
-        self.stats = BrokerStats(config.broker_cluster_name, now_ms())
+        self.stats = BrokerStats(config.broker_cluster_name, now_ms(), today())
         topics = self.files.load(TOPICS_FILE, TopicFile)
         if topics is not None:
             self.topics.load(topics)
@@ -304,7 +304,7 @@ class Broker:
         self._chores.every(
             self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed
         )
-        self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms()))
+        self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms(), today()))
         self._chores.every(10.0, self._clients_handlers.expire)
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
 

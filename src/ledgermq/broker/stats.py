@@ -135,7 +135,8 @@ class _Series:
 class BrokerStats:
     """All counters of one broker."""
 
-    def __init__(self, cluster: str, now_ms: int) -> None:
+    def __init__(self, cluster: str, now_ms: int, day: int) -> None:
+        self._day = day
         self.started_ms = now_ms
         self.missed_pulls = Traffic()
         """Pulls that found nothing; ``requests`` counts them."""
@@ -206,9 +207,14 @@ class BrokerStats:
 
     # ---- sampling ----
 
-    def sample(self, now_ms: int) -> None:
-        """Note every counter; called every SAMPLE_MS."""
+    def sample(self, now_ms: int, day: int) -> None:
+        """Note every counter; called every SAMPLE_MS. ``day`` is the number of the local date: when it
+        changes, the daily totals begin anew."""
         self._now_ms = now_ms
+        if day != self._day:
+            self._day = day
+            self.put_total_mornings = (self.put_total_mornings[1], self.put_total())
+            self.get_total_mornings = (self.get_total_mornings[1], self.get_total())
         self._sum_up()
         for series in self._every():
             series.minute.note(now_ms, series.traffic)
@@ -222,11 +228,6 @@ class BrokerStats:
             self._day_step = now_ms // DAY_STEP_MS
             for series in self._every():
                 series.day.note(now_ms, series.traffic)
-
-    def mark_morning(self) -> None:
-        """A new day begins."""
-        self.put_total_mornings = (self.put_total_mornings[1], self.put_total())
-        self.get_total_mornings = (self.get_total_mornings[1], self.get_total())
 
     def _every(self) -> Iterator[_Series]:
         tables = (self._puts.values(), self._gets.values(), self._send_backs.values())

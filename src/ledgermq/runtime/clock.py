@@ -1,8 +1,14 @@
 """The wall clock. Everything else receives the time as an argument."""
 
+import datetime
 import time
 
 
 def now_ms() -> int:
     """Milliseconds since the epoch, as RocketMQ's timestamps count them."""
     return time.time_ns() // 1_000_000
+
+
+def today() -> int:
+    """The number of the local date; it grows by one each midnight."""
+    return datetime.date.today().toordinal()

@@ -11,12 +11,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_ms = START_MS
-        self.stats = BrokerStats("DefaultCluster", START_MS)
+        self.stats = BrokerStats("DefaultCluster", START_MS, 1)
 
     def run(self, seconds: int) -> None:
         for _ in range(seconds * 1000 // SAMPLE_MS):
             self.now_ms += SAMPLE_MS
-            self.stats.sample(self.now_ms)
+            self.stats.sample(self.now_ms, 1)
 
 
 @pytest.fixture
@@ -116,11 +116,14 @@ def test_totals_never_fall(clock, stats):
     assert stats.all_puts().messages == 3
 
 
-def test_mornings(stats):
+def test_mornings(clock, stats):
     stats.puts("T", system=False).add(3, 30)
-    stats.mark_morning()
+    clock.run(60)
+    assert stats.put_total_mornings == (0, 0)
+    stats.sample(clock.now_ms, 2)
+    assert stats.put_total_mornings == (0, 3)
     stats.puts("T", system=False).add(4, 40)
-    stats.mark_morning()
+    stats.sample(clock.now_ms, 3)
     assert stats.put_total_mornings == (3, 7)
     assert stats.get_total_mornings == (0, 0)
 
