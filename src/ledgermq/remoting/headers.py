@@ -211,7 +211,7 @@ class CreateTopic(Header, kw_only=True):
     topic_sys_flag: I32 | None = None
     order: bool = False
     attributes: str | None = None
-    force: bool | None = False
+    force: bool = False
 
 
 class Topic(Header):
@@ -553,7 +553,8 @@ def decode_send_header(command: Command) -> SendMessage:
     """The header of SEND_MESSAGE, or of its one-letter form."""
     if command.code == Code.SEND_MESSAGE:
         return _convert(SendMessage, command.ext, command.code)
-    named = {SEND_V2_LETTERS.get(letter, letter): value for letter, value in command.ext.items()}
+    fields = command.ext
+    named = {name: fields[letter] for letter, name in SEND_V2_LETTERS.items() if letter in fields}
     return _convert(SendMessage, named, command.code)
 
 

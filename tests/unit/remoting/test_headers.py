@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from tests.unit.remoting.frames import JAVA, decode
+from tests.unit.remoting.header_fields import base_type, bounds
 
 from ledgermq.remoting.codes import FLAG_ONEWAY, FLAG_RESPONSE, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
@@ -25,33 +26,11 @@ from ledgermq.remoting.headers import (
     response,
 )
 
-Field = msgspec.structs.FieldInfo
-
 KINDS = sorted({kind for _, kind in REQUESTS.values()}, key=lambda kind: kind.__name__)
 
 
 def code_of(kind: type[Header]) -> int:
     return next(code for code, (_, other) in REQUESTS.items() if other is kind)
-
-
-def value_type(field: Field) -> msgspec.inspect.Type:
-    """The type of the field's value, when it has one."""
-    info = msgspec.inspect.type_info(field.type)
-    return info.types[0] if isinstance(info, msgspec.inspect.UnionType) else info
-
-
-def base_type(field: Field) -> type:
-    """str, int or bool."""
-    bases = {"StrType": str, "IntType": int, "BoolType": bool}
-    return bases[type(value_type(field)).__name__]
-
-
-def bounds(field: Field) -> tuple[int, int]:
-    number = value_type(field)
-    assert isinstance(number, msgspec.inspect.IntType)
-    assert number.ge is not None
-    assert number.le is not None
-    return number.ge, number.le
 
 
 def texts(kind: type[Header], low: bool = False) -> dict[str, str]:
