@@ -3,8 +3,13 @@
 Both header encodings give the same :class:`SendFrame`, whose texts are still bytes. A frame that is not as
 the usual clients write it (another request, an escape that needs thought, a field missing) is left to the
 general decoder, which explains what is wrong: so this reader may refuse whatever it likes but never misread.
+What it says is held against the general decoder by tests/property/remoting/test_send_frame.py.
 
-Rules of this file: it is compiled; no index leaves the frame, whatever the bytes are.
+Interpreted, a loop over bytes costs more than it saves, so the interpreter has readers of its own here: JSON
+by msgspec, the binary header field by field.
+
+Rules of this file: it is compiled; no index leaves the frame, whatever the bytes are; both ways of reading
+accept the same values.
 """
 
 from __future__ import annotations
@@ -13,6 +18,10 @@ from typing import Final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from mypy_extensions import i64, u8
+
+from ledgermq.broker.send_json import read_send_json
+
+COMPILED: Final = not __file__.endswith(".py")
 
 SEND_MESSAGE_V2: Final[i64] = 310
 SEND_BATCH_MESSAGE: Final[i64] = 320
@@ -31,17 +40,30 @@ LETTER_A: Final[i64] = 97
 LETTER_N: Final[i64] = 110
 LETTER_U: Final[i64] = 117
 INT_DIGITS_MAX: Final[i64] = 18
+INT32_MIN: Final[i64] = -(1 << 31)
+INT32_MAX: Final[i64] = (1 << 31) - 1
+
+OTHER: Final[i64] = 0
+CODE: Final[i64] = 1
+FLAG: Final[i64] = 2
+OPAQUE: Final[i64] = 3
+VERSION: Final[i64] = 4
+FIELDS: Final[i64] = 5
+"""Keys of the JSON header that are read."""
+
 BAD: Final[i64] = -(1 << 62)
 """What :func:`parse_int` gives for what is no integer of at most 18 digits."""
 
 
 def parse_int(text: bytes, at: i64, end: i64) -> i64:
-    """The decimal integer in ``text[at:end]``, or BAD."""
+    """The decimal integer in ``text[at:end]``, or BAD. It is written as JSON writes it: no zero leads it."""
     negative = False
     if at < end and i64(text[at]) == MINUS:
         negative = True
         at += 1
     if at >= end or end - at > INT_DIGITS_MAX:
+        return BAD
+    if i64(text[at]) == ZERO and (negative or end - at > 1):
         return BAD
     value: i64 = 0
     while at < end:
@@ -58,6 +80,12 @@ def fits_32_bits(value: i64) -> bool:
     return -0x80000000 <= value <= 0x7FFFFFFF
 
 
+def parse_text(text: bytes) -> i64:
+    """The same for the interpreter."""
+    digits = text[1:] if text.startswith(b"-") else text
+    return int(text) if digits.isdigit() and len(digits) <= INT_DIGITS_MAX else BAD
+
+
 class SendFrame:
     """The fields of one send request. Field names are those of SendMessageRequestHeader."""
 
@@ -70,13 +98,14 @@ class SendFrame:
         self.topic: bytes = b""
         self.properties: bytes = b""
         self.queue_id: i64 = BAD
-        self.queue_id_text: bytes = b""
         self.sys_flag: i64 = BAD
         self.born_timestamp: i64 = BAD
         self.message_flag: i64 = BAD
         self.reconsume_times: i64 = 0
         self.batch: bool = False
         self.body_at: i64 = 0
+        self._has_group: bool = False
+        self._is_clear: bool = True
 
     def read(self, frame: bytes, at: i64, end: i64) -> bool:
         """Fill the fields from the frame in ``frame[at:end]``; False when it must go the general way."""
@@ -93,25 +122,36 @@ class SendFrame:
         self.reconsume_times = 0
         self.batch = False
         self.body_at = header_end
+        self._has_group = False
+        self._is_clear = True
         kind: i64 = (word >> 24) & 0xFF
         if kind == 1:
             self.binary = True
-            if not self._read_binary(frame, at + 8, header_end):
+            if COMPILED:
+                if not self._read_binary(frame, at + 8, header_end):
+                    return False
+            elif not self._read_binary_interpreted(frame, at + 8, header_end):
                 return False
         elif kind == 0:
             self.binary = False
-            if not self._read_json(frame, at + 8, header_end):
+            if COMPILED:
+                if not self._read_json(frame, at + 8, header_end):
+                    return False
+            elif not self._read_json_interpreted(frame[at + 8 : header_end]):
                 return False
         else:
             return False
         return (
-            len(self.topic) > 0
-            and fits_32_bits(self.queue_id)
-            and fits_32_bits(self.sys_flag)
-            and fits_32_bits(self.message_flag)
-            and fits_32_bits(self.reconsume_times)
-            and self.reconsume_times >= 0
+            self._is_clear
+            and self._has_group
+            and len(self.topic) > 0
+            and self.queue_id != BAD
             and self.born_timestamp != BAD
+            and is_int32(self.sys_flag)
+            and is_int32(self.message_flag)
+            and is_int32(self.reconsume_times)
+            and self.reconsume_times >= 0
+            and is_utf8(self.properties)
         )
 
     def _read_binary(self, frame: bytes, at: i64, end: i64) -> bool:
@@ -145,11 +185,12 @@ class SendFrame:
 
     def _field(self, letter: i64, frame: bytes, at: i64, end: i64) -> None:
         """One field of the one-letter header (Java: SendMessageRequestHeaderV2)."""
-        if letter == 98:  # b
+        if letter == 97:  # a
+            self._has_group = True
+        elif letter == 98:  # b
             self.topic = frame[at:end]
         elif letter == 101:  # e
             self.queue_id = parse_int(frame, at, end)
-            self.queue_id_text = frame[at:end]
         elif letter == 102:  # f
             self.sys_flag = parse_int(frame, at, end)
         elif letter == 103:  # g
@@ -161,56 +202,111 @@ class SendFrame:
         elif letter == 106:  # j
             self.reconsume_times = parse_int(frame, at, end)
         elif letter == 109:  # m
-            self.batch = end - at == 4 and i64(frame[at]) == 116
+            self.batch = matches(frame, at, end, b"true")
+            if not self.batch and not matches(frame, at, end, b"false"):
+                self._is_clear = False
+
+    def _read_binary_interpreted(self, frame: bytes, at: int, end: int) -> bool:
+        if end - at < 21:
+            return False
+        code: int = read_i16_be(frame, at)
+        if code != SEND_MESSAGE_V2 and code != SEND_BATCH_MESSAGE:
+            return False
+        fields_end: int = at + 21 + read_i32_be(frame, at + 17)
+        if read_i32_be(frame, at + 13) != 0 or fields_end != end:
+            return False
+        self.code = code
+        self.version = int(read_i16_be(frame, at + 3))
+        self.opaque = int(read_i32_be(frame, at + 5))
+        self.flag = int(read_i32_be(frame, at + 9))
+        found: dict[int, bytes] = {}
+        at += 21
+        while at + 7 <= end:
+            # One-letter names only: int16 1, the letter, int32 length. Anything else goes the general way.
+            length: int = read_i32_be(frame, at + 3)
+            if frame[at + 1] != 1 or frame[at] != 0 or length < 0:
+                return False
+            found[frame[at + 2]] = frame[at + 7 : at + 7 + length]
+            at += 7 + length
+        if at != end:
+            return False
+        self.topic = found.get(98, b"")
+        self.queue_id = parse_text(found.get(101, b""))
+        self.sys_flag = parse_text(found.get(102, b""))
+        self.born_timestamp = parse_text(found.get(103, b""))
+        self.message_flag = parse_text(found.get(104, b""))
+        self.properties = found.get(105, b"")
+        self.reconsume_times = parse_text(found.get(106, b"0"))
+        batch = found.get(109, b"false")
+        self.batch = batch == b"true"
+        self._has_group = 97 in found
+        return self.batch or batch == b"false"
+
+    def _read_json_interpreted(self, header: bytes) -> bool:
+        send = read_send_json(header)
+        if send is None or (send.code != SEND_MESSAGE_V2 and send.code != SEND_BATCH_MESSAGE):
+            return False
+        if not is_int32(send.opaque) or not is_int32(send.flag) or not is_int32(send.version):
+            return False
+        fields = send.extFields
+        if fields is None or fields.b is None or fields.e is None or fields.f is None:
+            return False
+        if fields.g is None or fields.h is None:
+            return False
+        self.code = send.code
+        self.opaque = send.opaque
+        self.flag = send.flag
+        self.version = send.version
+        self.topic = fields.b.encode()
+        self.queue_id = parse_text(fields.e.encode())
+        self.sys_flag = parse_text(fields.f.encode())
+        self.born_timestamp = parse_text(fields.g.encode())
+        self.message_flag = parse_text(fields.h.encode())
+        self.properties = fields.i.encode()
+        self.reconsume_times = parse_text(fields.j.encode())
+        self.batch = fields.m == "true"
+        self._has_group = fields.a is not None
+        return self.batch or fields.m == "false"
 
     # ---- JSON --------------------------------------------------------------------------------------
 
     def _read_json(self, frame: bytes, at: i64, end: i64) -> bool:
         """The header as Java's and Go's clients write it: no spaces, text values in extFields."""
-        if i64(frame[at]) != OPEN:
+        if at >= end or i64(frame[at]) != OPEN:
             return False
         self.code = 0
         self.opaque = 0
         self.flag = 0
         self.version = 0
-        fields_at: i64 = 0
+        has_fields = False
         at += 1
         while at < end:
             if i64(frame[at]) != QUOTE:
                 return False
             name_at: i64 = at + 1
-            at = find_quote(frame, name_at, end)
+            at = find_name_end(frame, name_at, end)
             if at + 2 >= end or i64(frame[at + 1]) != COLON:
                 return False
-            name_bytes: i64 = at - name_at
-            name: i64 = i64(frame[name_at])
+            key: i64 = key_of(frame, name_at, at)
             at += 2
             mark: i64 = i64(frame[at])
-            if mark == OPEN:
-                if name_bytes != 9:  # extFields
+            if key == FIELDS:
+                if mark != OPEN or has_fields:
                     return False
-                fields_at = at
+                has_fields = True
                 at = self._read_json_fields(frame, at + 1, end)
                 if at < 0:
                     return False
             elif mark == QUOTE:
+                if key != OTHER:
+                    return False
                 at = find_quote(frame, at + 1, end) + 1
             else:
                 value_at: i64 = at
                 while at < end and i64(frame[at]) != COMMA and i64(frame[at]) != CLOSE:
                     at += 1
-                if name_bytes == 4:
-                    value: i64 = parse_int(frame, value_at, at)
-                    if name == 99:  # code
-                        if value != SEND_MESSAGE_V2 and value != SEND_BATCH_MESSAGE:
-                            return False
-                        self.code = value
-                    elif name == 102:  # flag
-                        self.flag = value
-                elif name_bytes == 6 and name == 111:  # opaque
-                    self.opaque = parse_int(frame, value_at, at)
-                elif name_bytes == 7:  # version
-                    self.version = parse_int(frame, value_at, at)
+                if key != OTHER and not self._header_number(key, parse_int(frame, value_at, at)):
+                    return False
             if at >= end:
                 return False
             mark = i64(frame[at])
@@ -219,7 +315,22 @@ class SendFrame:
                 break
             if mark != COMMA:
                 return False
-        return at == end and fields_at > 0 and self.code != 0 and self.opaque != BAD and self.flag != BAD
+        return at == end and has_fields and self.code != 0
+
+    def _header_number(self, key: i64, value: i64) -> bool:
+        if not is_int32(value):
+            return False
+        if key == CODE:
+            if value != SEND_MESSAGE_V2 and value != SEND_BATCH_MESSAGE:
+                return False
+            self.code = value
+        elif key == FLAG:
+            self.flag = value
+        elif key == OPAQUE:
+            self.opaque = value
+        else:
+            self.version = value
+        return True
 
     def _read_json_fields(self, frame: bytes, at: i64, end: i64) -> i64:
         """The object of one-letter fields that begins behind ``at``; the index behind it, or -1."""
@@ -233,7 +344,7 @@ class SendFrame:
             if mark != QUOTE:
                 return -1
             name_at: i64 = at + 1
-            at = find_quote(frame, name_at, end)
+            at = find_name_end(frame, name_at, end)
             if at + 3 >= end or i64(frame[at + 1]) != COLON or i64(frame[at + 2]) != QUOTE:
                 return -1
             name_bytes: i64 = at - name_at
@@ -295,6 +406,62 @@ def find_quote(text: bytes, at: i64, end: i64) -> i64:
     while at < end and i64(text[at]) != QUOTE:
         at += 1
     return at
+
+
+def find_name_end(text: bytes, at: i64, end: i64) -> i64:
+    """The index of the quotation mark that ends a name, or ``end``, also for a name with escapes."""
+    while at < end and i64(text[at]) != QUOTE:
+        if i64(text[at]) == BACKSLASH:
+            return end
+        at += 1
+    return at
+
+
+def key_of(text: bytes, at: i64, end: i64) -> i64:
+    """Which key of the JSON header stands in ``text[at:end]``."""
+    size: i64 = end - at
+    if size == 4:
+        if matches(text, at, end, b"code"):
+            return CODE
+        if matches(text, at, end, b"flag"):
+            return FLAG
+    elif size == 6:
+        if matches(text, at, end, b"opaque"):
+            return OPAQUE
+    elif size == 7:
+        if matches(text, at, end, b"version"):
+            return VERSION
+    elif size == 9 and matches(text, at, end, b"extFields"):
+        return FIELDS
+    return OTHER
+
+
+def matches(text: bytes, at: i64, end: i64, word: bytes) -> bool:
+    """Whether ``text[at:end]`` is ``word``."""
+    size: i64 = len(word)
+    if end - at != size:
+        return False
+    index: i64 = 0
+    while index < size:
+        if i64(text[at + index]) != i64(word[index]):
+            return False
+        index += 1
+    return True
+
+
+def is_int32(value: i64) -> bool:
+    """Whether ``value`` fits 32 bits; BAD does not."""
+    return INT32_MIN <= value <= INT32_MAX
+
+
+def is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def hex_value(text: bytes, at: i64) -> i64:

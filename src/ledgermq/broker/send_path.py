@@ -13,6 +13,7 @@ Rules of this file: it is compiled; nothing here creates a topic or explains an 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -33,13 +34,16 @@ from ledgermq.store.commit_log import CommitLog
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreError
 
-COMPILED: Final = not __file__.endswith(".py")
-"""Interpreted, the byte loops of SendFrame cost more than the general decoder."""
+_COMPILED: Final = not __file__.endswith(".py")
 
 PROPERTIES_BYTES_MAX: Final[i64] = 32767
 """The record keeps the length of the properties in a signed int16."""
 TRANSACTION_BITS: Final[i64] = 0xC
 HEX: Final = b"0123456789ABCDEF"
+
+
+_JSON_HEAD: Final = struct.Struct(">ii")
+_BINARY_HEAD: Final = struct.Struct(">iihbhiiii")
 
 
 class SendTopic:
@@ -84,16 +88,14 @@ class SendPath(FastPath):
         self._cluster_property: bytes = b"CLUSTER\x01" + cluster.encode() + b"\x02"
         self._store_host_hex: bytes = commit_log.store_host.hex().upper().encode()
         trace = b"true" if trace_on else b"false"
-        self._binary_tail: bytes = (
-            _binary_field(b"MSG_REGION", region.encode()) + _binary_field(b"TRACE_ON", trace)
+        self._binary_tail: bytes = _binary_field(b"MSG_REGION", region.encode()) + _binary_field(
+            b"TRACE_ON", trace
         )
         self._json_tail: bytes = b'","MSG_REGION":"' + region.encode() + b'","TRACE_ON":"' + trace + b'"}'
         self._frame: SendFrame = SendFrame()
         self._scan: PropertyScan = PropertyScan()
 
     def take(self, connection: Connection, frame: bytes, at: i64, end: i64) -> bool:
-        if not COMPILED:
-            return False
         send = self._frame
         if not send.read(frame, at, end):
             return False
@@ -230,6 +232,9 @@ class SendPath(FastPath):
     def _write_id(self, out: BytesWriter, log_offset: i64) -> None:
         """The offset message id (Java: ``MessageDecoder.createMessageId``)."""
         out.write(self._store_host_hex)
+        if not _COMPILED:
+            out.write(b"%016X" % log_offset)
+            return
         shift: i64 = 60
         while shift >= 0:
             out.append(HEX[(log_offset >> shift) & 15])
@@ -238,10 +243,42 @@ class SendPath(FastPath):
     def _write_reply(
         self, out: BytesWriter, send: SendFrame, ids: bytes, queue_offset: i64, unique_key: bytes
     ) -> None:
-        if send.binary:
+        if not _COMPILED:
+            out.write(self._reply_interpreted(send, ids, queue_offset, unique_key))
+        elif send.binary:
             self._write_binary_reply(out, send, ids, queue_offset, unique_key)
         else:
             self._write_json_reply(out, send, ids, queue_offset, unique_key)
+
+    def _reply_interpreted(self, send: SendFrame, ids: bytes, queue_offset: int, unique_key: bytes) -> bytes:
+        """The same reply for the interpreter, where one formatting is cheaper than many small writes."""
+        key = unique_key
+        if not send.binary:
+            if not key.isalnum():
+                text = BytesWriter()
+                _write_json_text(text, key)
+                key = text.getvalue()
+            key = b'","transactionId":"%b' % key if key else b""
+            header = (
+                b'{"code":0,"extFields":{"msgId":"%b","queueId":"%d","queueOffset":"%d%b%b,"flag":1,'
+                b'"language":"JAVA","opaque":%d,"serializeTypeCurrentRPC":"JSON","version":513}'
+            ) % (ids, send.queue_id, queue_offset, key, self._json_tail, send.opaque)
+            return _JSON_HEAD.pack(4 + len(header), len(header)) + header
+        queue_text = b"%d" % send.queue_id
+        offset_text = b"%d" % queue_offset
+        parts = [
+            b"\x00\x05msgId%b%b" % (len(ids).to_bytes(4, "big"), ids),
+            b"\x00\x07queueId%b%b" % (len(queue_text).to_bytes(4, "big"), queue_text),
+            b"\x00\x0bqueueOffset%b%b" % (len(offset_text).to_bytes(4, "big"), offset_text),
+            b"\x00\x0dtransactionId%b%b" % (len(key).to_bytes(4, "big"), key) if key else b"",
+            self._binary_tail,
+        ]
+        fields = b"".join(parts)
+        size = 21 + len(fields)
+        head = _BINARY_HEAD.pack(
+            4 + size, size | 0x1000000, 0, 0, VERSION_5_5_0, send.opaque, 1, 0, len(fields)
+        )
+        return head + fields
 
     def _write_binary_reply(
         self, out: BytesWriter, send: SendFrame, ids: bytes, queue_offset: i64, unique_key: bytes
