@@ -17,21 +17,24 @@ import msgspec
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import decode_json, encode_json
+from ledgermq.runtime.limits import (
+    KV_ENTRIES_MAX,
+    KV_NAME_BYTES_MAX,
+    KV_TOTAL_BYTES_MAX,
+    KV_VALUE_BYTES_MAX,
+)
 
 ORDER_TOPIC_CONFIG: Final = "ORDER_TOPIC_CONFIG"
 
 
 @dataclass(slots=True)
 class KvLimits:
-    """What the table may grow to. The file is rewritten at each change, so it has to stay small."""
+    """What the table may grow to."""
 
-    name_bytes: int = 1024
-    """Of a namespace or key."""
-    value_bytes: int = 64 * 1024
-    entries: int = 100_000
-    """Keys and namespaces together."""
-    total_bytes: int = 8 * 1024 * 1024
-    """Of namespaces, keys and values; an answer with all of them still fits a frame."""
+    name_bytes: int = KV_NAME_BYTES_MAX
+    value_bytes: int = KV_VALUE_BYTES_MAX
+    entries: int = KV_ENTRIES_MAX
+    total_bytes: int = KV_TOTAL_BYTES_MAX
 
 
 class _File(msgspec.Struct, rename="camel"):

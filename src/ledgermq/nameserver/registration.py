@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
-from ledgermq.remoting.register_body import TOPICS_MAX
 from ledgermq.remoting.route_data import QueueMapping
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
+from ledgermq.runtime.limits import (
+    QUEUE_DATAS_MAX,
+    REGISTERED_BROKERS_MAX,
+    REGISTERED_TOPICS_MAX,
+    ROUTE_NAME_CHARS_MAX,
+)
 
 
 @dataclass(slots=True)
 class RouteLimits:
     """What the tables may grow to. A registration that would exceed one is refused."""
 
-    brokers: int = 4096
-    topics_per_broker: int = TOPICS_MAX
-    queue_datas: int = 2_000_000
-    """Over all topics, one for each broker name that carries the topic; about 200 bytes each."""
-    name_chars: int = 512
-    """Of a topic, broker, cluster or address. Brokers allow 255 at most."""
+    brokers: int = REGISTERED_BROKERS_MAX
+    topics_per_broker: int = REGISTERED_TOPICS_MAX
+    queue_datas: int = QUEUE_DATAS_MAX
+    name_chars: int = ROUTE_NAME_CHARS_MAX
 
 
 @dataclass(slots=True, kw_only=True)

@@ -33,10 +33,9 @@ from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import JsonError, decode_json, encode_json
 from ledgermq.remoting.route_data import QueueMapping, RegisterBrokerBody, TopicConfigs
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
-from ledgermq.runtime.limits import INFLATED_BYTES_MAX
+from ledgermq.runtime.limits import INFLATED_BYTES_MAX, REGISTERED_TOPICS_MAX
 
 T = TypeVar("T")
-
 
 _JSON_START: Final = b"{ \t\r\n"
 _INT32: Final = struct.Struct(">i")
@@ -90,8 +89,8 @@ def _decode_compressed(data: bytes) -> RegisterBrokerBody:
     version = parts.json("dataVersion", DataVersion)
     topics: dict[str, TopicConfig] = {}
     topic_count = parts.count("topic")
-    if topic_count > TOPICS_MAX:
-        raise JsonError(f"{topic_count} topics, {TOPICS_MAX} is the limit")
+    if topic_count > REGISTERED_TOPICS_MAX:
+        raise JsonError(f"{topic_count} topics, {REGISTERED_TOPICS_MAX} is the limit")
     for _ in range(topic_count):
         topic = _decode_topic_line(parts.bytes("topic"))
         topics[topic.topic_name] = topic

@@ -62,6 +62,25 @@ COMPENSATED_MAX: Final = 100_000
 STATS_KEYS_MAX: Final = 200_000
 """Topics, and topics of groups, that are counted apart; further ones are counted together."""
 
+# Tables of the name server.
+
+REGISTERED_BROKERS_MAX: Final = 4096
+"""Addresses that are registered at once; a further registration is refused."""
+REGISTERED_TOPICS_MAX: Final = 200_000
+"""Of one registration. Decoding so many takes a second or two, in which the name server answers nobody."""
+QUEUE_DATAS_MAX: Final = 2_000_000
+"""Topics of all brokers together, each counted for every broker name that has it; about 200 bytes each."""
+ROUTE_NAME_CHARS_MAX: Final = 512
+"""Of a topic, broker, cluster or address in a registration. Brokers themselves allow 255 at most."""
+KV_NAME_BYTES_MAX: Final = 1024
+"""Of a namespace or key of the key-value configuration."""
+KV_VALUE_BYTES_MAX: Final = 64 * 1024
+"""Of one value."""
+KV_ENTRIES_MAX: Final = 100_000
+"""Keys and namespaces together; the file is rewritten at each change, so it has to stay small."""
+KV_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of namespaces, keys and values; an answer with all of them still fits a frame."""
+
 # Pulls and replies that wait.
 
 PARKED_MAX: Final = 100_000

@@ -138,7 +138,7 @@ def test_not_json() -> None:
 
 
 def test_too_many_topics_are_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register_body, "TOPICS_MAX", 1)
+    monkeypatch.setattr(register_body, "REGISTERED_TOPICS_MAX", 1)
     assert "2 topics, 1 is the limit" in refused(
         encode_register_body(a_body(), compressed=True), compressed=True
     )
