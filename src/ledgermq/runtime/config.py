@@ -137,10 +137,7 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
             max_length=127,
         ),
     ] = "RMQ_SYS_TRACE_TOPIC"
-    validate_system_topic_when_update_topic: Annotated[
-        bool, setting("Administrators cannot create or change topics with names of system topics.", live=True)
-    ] = True
-    trace_on: Annotated[bool, setting("Tell producers to trace what they send.", live=True)] = True
+    trace_on: Annotated[bool, setting("Tell producers to trace what they send.")] = True
     region_id: Annotated[str, setting("Region written into each message (MSG_REGION).")] = "DefaultRegion"
     revive_queue_num: Annotated[
         int, number("Queues of the topic that pop consumption keeps its records in.", "queues", ge=1, le=64)
@@ -212,10 +209,6 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         int,
         number("Size of one consume-queue file; rounded up to whole entries of 20 bytes.", "bytes", ge=20),
     ] = 300_000 * 20
-    broker_role: Annotated[
-        Literal["ASYNC_MASTER", "SYNC_MASTER"],
-        setting("Role of this broker. The two are alike while there are no slaves."),
-    ] = "ASYNC_MASTER"
     flush_disk_type: Annotated[
         Literal["ASYNC_FLUSH", "SYNC_FLUSH"],
         setting("SYNC_FLUSH: a send is answered after the fsync that covers it."),
@@ -223,22 +216,14 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
     flush_interval_commit_log: Annotated[
         int, number("ASYNC_FLUSH: the commit log is flushed this often.", "ms", ge=1, le=_DAY_MS)
     ] = 500
-    flush_interval_consume_queue: Annotated[
-        int,
-        number("Consume queues, index and checkpoint are flushed this often.", "ms", ge=1, le=_DAY_MS),
-    ] = 1000
     sync_flush_timeout: Annotated[
         int,
         number("SYNC_FLUSH: a send not on disk by then is answered FLUSH_DISK_TIMEOUT.", "ms", ge=1),
     ] = 5000
 
     max_message_size: Annotated[
-        int, number("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024, live=True)
+        int, number("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024)
     ] = 4 * 1024 * 1024
-    auto_message_version_on_topic_len: Annotated[
-        bool,
-        setting("Topics longer than 127 bytes are written as version 2 records; off: they are refused."),
-    ] = True
     message_delay_level: Annotated[
         str,
         setting(
@@ -263,17 +248,17 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
 
     max_transfer_bytes_on_message_in_memory: Annotated[
         int,
-        number("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000, live=True),
+        number("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000),
     ] = 256 * 1024
     max_transfer_count_on_message_in_memory: Annotated[
-        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000)
     ] = 32
     max_transfer_bytes_on_message_in_disk: Annotated[
         int,
-        number("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000, live=True),
+        number("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000),
     ] = 64 * 1024
     max_transfer_count_on_message_in_disk: Annotated[
-        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000)
     ] = 8
     access_message_in_memory_max_ratio: Annotated[
         int,
@@ -284,9 +269,6 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
             le=100,
         ),
     ] = 40
-    pull_batch_max_message_count: Annotated[
-        int, number("Most messages that a client may ask for in one pull.", "messages", ge=1, le=100_000)
-    ] = 160
 
     file_reserved_time: Annotated[
         int, number("Commit-log files are kept this long.", "hours", ge=1, le=1_000_000, live=True)
@@ -314,10 +296,10 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         number("Above this, expired files are deleted at any hour.", "percent", ge=10, le=99, live=True),
     ] = 75
     disk_space_clean_forcibly_ratio: Annotated[
-        int, number("Above this, the oldest files are deleted.", "percent", ge=10, le=99, live=True)
+        int, number("Above this, the oldest files are deleted.", "percent", ge=30, le=99, live=True)
     ] = 85
     disk_space_warning_level_ratio: Annotated[
-        int, number("Above this, sends are refused.", "percent", ge=10, le=100, live=True)
+        int, number("Above this, sends are refused.", "percent", ge=35, le=100, live=True)
     ] = 90
 
     check_crc_on_recover: Annotated[bool, setting("Recovery checks the CRC of each body it reads.")] = field(

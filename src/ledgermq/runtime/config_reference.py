@@ -33,7 +33,7 @@ key is a warning with the nearest known name.
 _UNSUPPORTED_HEAD = """\
 ## Keys that must keep their value
 
-These keys of RocketMQ ask for what ledgermq does not do yet. Any value but the one shown is an error at
+These keys of RocketMQ ask for what ledgermq does not do yet. Any value but those shown is an error at
 start-up, because ignoring it would break a promise.
 
 | key | allowed | otherwise |
@@ -59,7 +59,10 @@ def reference() -> str:
         ("Broker and name server: sockets", BrokerSettings, "remoting"),
     ):
         parts.append(_table(title, kind, section))
-    rows = (f"| `{key}` | {_shown(values[0])} | {why} |\n" for key, (values, why) in UNSUPPORTED.items())
+    rows = (
+        f"| `{key}` | {' or '.join(map(_shown, values))} | {why} |\n"
+        for key, (values, why) in UNSUPPORTED.items()
+    )
     parts.append(_UNSUPPORTED_HEAD + "".join(rows))
     unused = ", ".join(f"`{key}`" for key in sorted(UNUSED, key=str.lower))
     parts.append(_UNUSED_HEAD + textwrap.fill(unused, 110) + "\n")

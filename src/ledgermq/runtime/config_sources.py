@@ -177,7 +177,7 @@ def _notice_of_stranger(kind: type[Settings], assignment: Assignment) -> Notice:
     name = assignment.key
     if name in UNSUPPORTED:
         harmless, why = UNSUPPORTED[name]
-        if assignment.value.strip().lower() not in harmless:
+        if assignment.value.strip().lower() not in map(str.lower, harmless):
             allowed = " or ".join(harmless)
             raise ConfigError(f"{assignment}: not supported by ledgermq yet ({why}); allowed: {allowed}")
     other = NameServerSettings if kind is BrokerSettings else BrokerSettings

@@ -69,7 +69,6 @@ def test_a_later_source_wins():
         ("syncFlushTimeout", "0", "a whole number from 1 to 2147483647 ms"),
         ("traceOn", "yes", "true or false"),
         ("flushDiskType", "SYNC", "ASYNC_FLUSH or SYNC_FLUSH"),
-        ("brokerRole", "SLAVE", "ASYNC_MASTER or SYNC_MASTER"),
         (
             "brokerName",
             "a b",
@@ -113,6 +112,11 @@ def test_a_promise_that_cannot_be_kept_is_an_error():
         "flag: authenticationEnabled=true: not supported by ledgermq yet (everyone would be let in); "
         "allowed: false"
     )
+    with pytest.raises(
+        ConfigError, match=r"would take messages of its own.; allowed: ASYNC_MASTER or SYNC_MASTER"
+    ):
+        broker(brokerRole="SLAVE")
+    assert [notice.level for notice in broker(brokerRole="SYNC_MASTER")[1]] == [logging.INFO]
 
 
 def test_values_that_contradict_each_other_are_errors():
