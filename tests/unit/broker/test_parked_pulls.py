@@ -25,7 +25,12 @@ def ended(table: Table, now_ms: int) -> list[str]:
 def test_waking_a_queue_offers_its_pulls_only() -> None:
     table = parked(("q0", "a", 5000), ("q1", "b", 5000), ("q0", "c", 5000))
     offered: list[str] = []
-    table.wake("q0", lambda _, pull: bool(offered.append(pull)) or True)
+
+    def serve(_: str, pull: str) -> bool:
+        offered.append(pull)
+        return True
+
+    table.wake("q0", serve)
     assert offered == ["a", "c"]
     assert table.count == 1
     assert table.waits("q1")
