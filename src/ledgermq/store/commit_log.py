@@ -95,7 +95,14 @@ class CommitLog:
         self.fatal: bool = False
         """An fsync failed: nothing is written any more."""
         self.dirty_queues: list[ConsumeQueue] = []
-        """Queues with a tail, to be written by :meth:`write_tails`."""
+        """Queues with a tail, for the next round of :meth:`write_tails`."""
+        self.stored_record: i64 = 0
+        """The units of all records before this one are in files (their pages perhaps not on the device)."""
+        self.stored_ms: i64 = 0
+        """Store timestamp of that record."""
+        self._round: list[ConsumeQueue] = []
+        self._round_record: i64 = 0
+        self._round_ms: i64 = 0
         self._segment: LogSegment | None = None
         self._segment_end: i64 = 0
         self._spare_mark: i64 = 0
@@ -422,23 +429,31 @@ class CommitLog:
             self.tail_failure = f"consume queue write failed: {error}"
 
     def write_tails(self, count_max: i64) -> bool:
-        """Write the tails of up to ``count_max`` queues; True when queues are left.
+        """Write the tails of up to ``count_max`` queues; True when all that had one are done.
 
-        To be called about once a second and again while it returns True, with other work in between.
+        Queues are done in rounds: a round that ends moves ``stored_record`` to where it began.
         """
-        queues = self.dirty_queues
+        if len(self._round) == 0:
+            self._round = self.dirty_queues
+            self.dirty_queues = []
+            self._round_record = self.last_record
+            self._round_ms = self.last_store_ms
+        queues = self._round
         left: i64 = count_max
         self.tail_failure = ""
-        while left > 0 and len(queues) > 0 and self.tail_failure == "":
+        while left > 0 and len(queues) > 0:
             queue = queues[-1]
             self._write_tail(queue)
-            if queue.tail is None or queue.deleted:
-                queue.dirty = False
-                queues.pop()
-            elif self.tail_failure == "":
-                break  # Only units of this turn are left in it.
+            if self.tail_failure != "":
+                return False
+            queues.pop()
+            queue.dirty = False
             left -= 1
-        return len(queues) > 0 and self.tail_failure == ""
+        if len(queues) > 0:
+            return False
+        self.stored_record = self._round_record
+        self.stored_ms = self._round_ms
+        return len(self.dirty_queues) == 0
 
     # ---- flushing --------------------------------------------------------------------------------------
 
@@ -467,15 +482,19 @@ class CommitLog:
 
     # ---- opening ---------------------------------------------------------------------------------------
 
-    def begin_at(self, end: i64, last_record: i64, last_store_ms: i64) -> None:
-        """Recovery: the log ends at ``end``, all of it durable and visible."""
+    def begin_at(self, end: i64, last_record: i64, queues: list[ConsumeQueue]) -> None:
+        """Recovery: the log ends at ``end``, all of it durable and visible in ``queues``."""
+        for queue in queues:
+            if queue.tail_bytes() > 0:
+                queue.dirty = True
+                self.dirty_queues.append(queue)
         self.end = end
         self.written = end
         self.confirmed = end
         self.flushed = end
         self.files.flushed = end
         self.last_record = last_record
-        self.last_store_ms = last_store_ms
+        self.stored_record = last_record
         self._out_base = end
         segment = self.files.at(end)
         if segment is not None:

@@ -9,11 +9,17 @@ file."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
-from typing import Protocol
+import struct
+from typing import Final, Protocol
+
+_PUNCH_HOLE_KEEP_SIZE: Final = 3
+_CLEAR_STEP_BYTES: Final = 1_048_576
+_FLOCK: Final = struct.Struct("@hhlli")
 
 
 class ReadView(Protocol):
@@ -68,6 +74,21 @@ class Disk:
     def allocate(self, fd: int, offset: int, size: int) -> None:
         """Reserve blocks, so that later writes into ``[offset, offset + size)`` cannot run out of space."""
         os.posix_fallocate(fd, offset, size)
+
+    def clear(self, fd: int, offset: int, size: int) -> None:
+        """Make ``[offset, offset + size)`` read as zeros, its blocks still reserved and the length
+        unchanged.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        punched = hasattr(libc, "fallocate") and not libc.fallocate(
+            fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(size)
+        )
+        if punched:
+            os.posix_fallocate(fd, offset, size)
+            return
+        zeros = bytes(_CLEAR_STEP_BYTES)
+        for at in range(offset, offset + size, _CLEAR_STEP_BYTES):
+            self.pwrite(fd, zeros[: offset + size - at], at)
 
     def truncate(self, fd: int, size: int) -> None:
         """Set the length; a longer file reads as zeros behind its old end and takes no space there."""
@@ -141,15 +162,52 @@ class Disk:
         available = used + stat.f_bavail
         return used / available if available > 0 else 1.0
 
-    def lock_byte(self, fd: int) -> bool:
-        """Take the lock that Java's ``FileChannel.tryLock(0, 1, false)`` takes; False when another has it."""
+    def lock(self, fd: int) -> int:
+        """Take the store lock; 0 when it is ours now, else the pid of who has it (-1 when unknown).
+
+        Two locks in one: the POSIX lock on byte 0, which Java's ``FileChannel.tryLock(0, 1, false)`` is, and
+        a flock, because POSIX locks do not keep two stores of one process apart."""
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
-            raise
-        return True
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            held = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+            kind, _, _, _, pid = _FLOCK.unpack(held)
+            return -1 if kind == fcntl.F_UNLCK or pid <= 0 else int(pid)
+        return 0
+
+    def read_file(self, path: str) -> bytes | None:
+        """All of a small file; None when there is no such file."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return self.pread(fd, self.file_bytes(fd), 0)
+        finally:
+            self.close(fd)
+
+    def replace_file(self, path: str, data: bytes) -> None:
+        """Write a small file durably: whole, or as it was before. Raises OSError."""
+        temporary = f"{path}.tmp"
+        fd = self.open(temporary, create=True)
+        try:
+            self.truncate(fd, 0)
+            self.pwrite(fd, data, 0)
+            self.sync_file(fd)
+        finally:
+            self.close(fd)
+        self.rename(temporary, path)
+        self.sync_directory(os.path.dirname(path) or ".")
+
+    def path_bytes(self, path: str) -> int:
+        """The length of a file, -1 when there is none."""
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return -1
 
     def boot_id(self) -> str:
         """A text that changes when the machine restarts; empty where there is none."""

@@ -156,6 +156,57 @@ class IndexFile:
         self.disk.allocate(self.fd, self.reserved_bytes, grown - self.reserved_bytes)
         self.reserved_bytes = grown
 
+    def is_whole(self) -> bool:
+        """Whether length and header can be those of such a file. Raises OSError."""
+        if self.disk.path_bytes(self.path) != self.file_bytes or not self.load_header():
+            return False
+        return (
+            self.count <= self.entry_count
+            and 0 <= self.begin_offset <= self.end_offset
+            and self.begin_ms >= 0
+            and 0 <= self.slots_used <= self.count
+        )
+
+    def repair(self, log_begin: i64, log_end: i64) -> None:
+        """Keep the entries up to the first that cannot be, and make the slots again from them. Raises
+        OSError.
+
+        Entries name records in log order, all of them in ``[log_begin, log_end)``; a page that was lost is
+        zeros and breaks that order."""
+        self.map()
+        mapping = self._map
+        slots = self._slots
+        if mapping is None or slots is None:
+            return
+        self.disk.clear(self.fd, HEADER_BYTES, self.slot_count * SLOT_BYTES)
+        previous: i64 = self.begin_offset if self.begin_offset > log_begin else log_begin
+        self.slots_used = 0
+        number: i64 = 1
+        while number < self.count:
+            at: i64 = self.entries_at + number * ENTRY_BYTES
+            entry = mapping[at : at + ENTRY_BYTES]
+            key_hash: i64 = i64(read_i32_be(entry, 0))
+            log_offset: i64 = read_i64_be(entry, 4)
+            seconds: i64 = i64(read_i32_be(entry, 12))
+            if key_hash < 0 or seconds < 0 or log_offset < previous or log_offset >= log_end:
+                break
+            slot: i64 = key_hash % self.slot_count
+            before: i64 = swap32(slots[slot])
+            if i64(read_i32_be(entry, 16)) != before:
+                mapping[at + 16 : at + 20] = int(before).to_bytes(4, "big")
+            if before == 0:
+                self.slots_used += 1
+            slots[slot] = swap32(number)
+            previous = log_offset
+            self.end_offset = log_offset
+            self.end_ms = self.begin_ms + seconds * 1000
+            number += 1
+        self.count = number
+        if number == 1:
+            self.begin_ms = self.end_ms = self.begin_offset = self.end_offset = 0
+        self.write_header()
+        mapping.flush()
+
     # ---- writing ---------------------------------------------------------------------------------------
 
     def put(self, gathered: bytes, at: i64, end: i64) -> None:
@@ -267,7 +318,10 @@ class IndexFile:
             entry_ms: i64 = self.begin_ms + seconds * 1000
             if number < self.count:
                 if i64(read_i32_be(entry, 0)) == key_hash and begin_ms - 999 <= entry_ms <= end_ms:
-                    found.append(read_i64_be(entry, 4))
+                    log_offset: i64 = read_i64_be(entry, 4)
+                    # After a crash a record may be indexed twice.
+                    if log_offset not in found:
+                        found.append(log_offset)
                 if entry_ms < begin_ms - 999:
                     break
             before: i64 = i64(read_i32_be(entry, 16))

@@ -42,6 +42,18 @@ class KeyIndex:
         """
         self._gathered: BytesWriter = BytesWriter()
         self._last_name: str = ""
+        self._written: dict[str, None] = {}
+
+    def open_file(self, name: str) -> IndexFile:
+        """An existing file, not yet looked at and not yet among ``files``."""
+        return IndexFile(self.disk, f"{self.directory}/{name}", self.slot_count, self.entry_count)
+
+    def use_files(self, files: list[IndexFile], indexed_offset: i64) -> None:
+        """Recovery: these are the files; records that begin below ``indexed_offset`` are in them."""
+        self.files = files
+        self.indexed_offset = indexed_offset
+        if len(files) > 0:
+            self._last_name = files[-1].path.rpartition("/")[2]
 
     # ---- gathering and publishing ----------------------------------------------------------------------
 
@@ -82,21 +94,21 @@ class KeyIndex:
 
     def reserve(self) -> None:
         """Make sure that what is gathered can be published without an error. Raises OSError."""
-        wanted: i64 = len(self._gathered) // GATHERED_BYTES
-        if wanted == 0:
-            return
-        if len(self.files) == 0:
-            self._add_file()
-        last = self.files[-1]
-        last.map()
-        if wanted <= last.room():
-            last.reserve(wanted)
-        else:
-            last.reserve(last.room())
-            # A file for the entries that do not fit; it stays the last one even if this turn is taken back.
-            self._add_file()
-            self.files[-1].map()
-            self.files[-1].reserve(wanted - last.room())
+        left: i64 = len(self._gathered) // GATHERED_BYTES
+        i: i64 = self._current()
+        while left > 0:
+            if i >= len(self.files):
+                # It stays the last one even if this turn is taken back.
+                self._add_file()
+            file = self.files[i]
+            step: i64 = file.room()
+            if step > left:
+                step = left
+            if step > 0:
+                file.map()
+                file.reserve(step)
+            left -= step
+            i += 1
 
     def publish(self) -> None:
         """Put what was gathered into the files; :meth:`reserve` came before."""
@@ -106,18 +118,29 @@ class KeyIndex:
             return
         data = gathered.getvalue()
         gathered.truncate(0)
+        i: i64 = self._current()
         at: i64 = 0
-        if len(self.files) > 1 and self.files[-1].count == 1:
-            previous = self.files[-2]
-            fitting: i64 = previous.room() * GATHERED_BYTES
-            if fitting > size:
-                fitting = size
-            if fitting > 0:
-                previous.put(data, 0, fitting)
-                at = fitting
-            if previous.room() <= 0:
-                previous.unmap()
-        self.files[-1].put(data, at, size)
+        while at < size:
+            file = self.files[i]
+            end: i64 = at + file.room() * GATHERED_BYTES
+            if end > size:
+                end = size
+            file.put(data, at, end)
+            self._written[file.path] = None
+            if file.room() <= 0:
+                file.unmap()
+            at = end
+            i += 1
+
+    def _current(self) -> i64:
+        """Which file is written next; one behind the last when there is none with room."""
+        files = self.files
+        i: i64 = len(files) - 1
+        while i > 0 and files[i].count == 1:
+            i -= 1
+        if i < 0 or files[i].room() <= 0:
+            i += 1
+        return i
 
     def forget_gathered(self) -> None:
         self._gathered.truncate(0)
@@ -168,6 +191,29 @@ class KeyIndex:
             if file.count > 1:
                 return file.end_offset
         return 0
+
+    def take_written(self) -> list[str]:
+        """Paths of the files written since the last call."""
+        paths = list(self._written)
+        self._written = {}
+        return paths
+
+    def full_ms(self) -> i64:
+        """Store time of the last entry of the newest full file: what Java keeps as its index timestamp."""
+        for file in reversed(self.files):
+            if file.room() <= 0:
+                return file.end_ms
+        return 0
+
+    def detach_before(self, log_begin: i64) -> list[str]:
+        """Give up the files all of whose entries are before ``log_begin``; returns their paths."""
+        paths: list[str] = []
+        while len(self.files) > 1 and self.files[0].end_offset < log_begin and self.files[1].count > 1:
+            file = self.files.pop(0)
+            file.unmap()
+            self._written.pop(file.path, None)
+            paths.append(file.path)
+        return paths
 
     def close(self) -> None:
         for file in self.files:

@@ -20,6 +20,11 @@ class QueueTable:
         self.files: QueueFiles = files
         self.delays_ms: list[int] = delays_ms
         self.topics: dict[bytes, dict[int, ConsumeQueue]] = {}
+        self.deleted_before: dict[bytes, int] = {}
+        """Topics that were deleted: records of theirs that begin before this log offset have no queue.
+
+        A topic may be made again under its old name; its old messages must not come back with a replay.
+        """
 
     def queue(self, topic: bytes, queue_id: i64) -> ConsumeQueue:
         """The queue, created if there is none. The caller has checked the topic's name and the id."""

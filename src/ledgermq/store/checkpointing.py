@@ -1,0 +1,188 @@
+"""Writing the checkpoint: how much recovery will have to look at.
+
+Twice a different promise:
+
+* :meth:`Checkpointing.note`, about once a second, writes the file ``checkpoint`` with what is known (flushed
+  up to, units written up to) and makes nothing durable. It serves the restart after a killed process.
+* :meth:`Checkpointing.plan` and then :meth:`CheckpointJob.run`, about once a minute and at the stop, make
+  what is derived durable first: log, consume-queue files, index, the note of the queues; then the checkpoint
+  that says so. It serves the start after a power failure.
+
+==============================  ==============================
+function                        may run on
+==============================  ==============================
+CheckpointJob.run               a worker thread
+everything else                 the owner's thread
+==============================  ==============================
+
+Rules of this file: a checkpoint never says more than what was fsynced before it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ledgermq.store.checkpoint import Checkpoint, boot_hash, encode_checkpoint
+from ledgermq.store.commit_log import CommitLog
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.disk import Disk
+from ledgermq.store.errors import StoreError, StoreFatalError
+from ledgermq.store.key_index import KeyIndex
+from ledgermq.store.queue_records import FILE_NAME, QueueRecords, encode_records
+from ledgermq.store.queue_table import QueueTable
+
+
+class CheckpointJob:
+    """What one thorough checkpoint makes durable. ``owner`` learns of it when it is done."""
+
+    def __init__(
+        self,
+        owner: Checkpointing,
+        checkpoint: Checkpoint,
+        queues: list[ConsumeQueue],
+        stored: list[int],
+        paths: list[str],
+        directories: list[str],
+        index_offset: int,
+        deleted_before: dict[str, int],
+    ) -> None:
+        """``stored[i]`` units of ``queues[i]`` are in files, which are among ``paths`` or durable already."""
+        self._owner = owner
+        self._checkpoint = checkpoint
+        self._queues = queues
+        self._stored = stored
+        self._paths = paths
+        self._directories = directories
+        self._index_offset = index_offset
+        self._deleted_before = deleted_before
+
+    def run(self) -> None:
+        """Raises StoreFatalError when an fsync fails; StoreError when something else does, to be tried
+        again.
+        """
+        owner = self._owner
+        disk, root = owner.disk, owner.root
+        try:
+            self._sync_log()
+            for path in self._paths:
+                owner.sync_path(path)
+            for directory in self._directories:
+                with suppress(FileNotFoundError):  # Its topic was deleted meanwhile.
+                    disk.sync_directory(directory)
+            disk.replace_file(f"{root}/{FILE_NAME}", encode_records(self._records()))
+            write_checkpoint(disk, root, self._checkpoint, durably=True)
+        except OSError as error:
+            owner.take_back(self._paths, self._directories)
+            raise StoreError(f"checkpoint in {root} not written: {error}") from error
+        owner.current = self._checkpoint
+
+    def _records(self) -> QueueRecords:
+        topics: dict[str, dict[str, int]] = {}
+        for queue, stored in zip(self._queues, self._stored, strict=True):
+            if stored > 0 and not queue.deleted:
+                topics.setdefault(queue.topic.decode(), {})[str(queue.queue_id)] = stored
+        return QueueRecords(topics, self._index_offset, self._deleted_before)
+
+    def _sync_log(self) -> None:
+        """The record that the checkpoint names, and all before it, must not be lost when it is relied
+        upon.
+        """
+        log = self._owner.log
+        at = int(log.flushed)
+        while at <= self._checkpoint.queue_log_offset:
+            segment = log.files.at(at)
+            if segment is None:
+                break
+            self._owner.sync_path(segment.path)
+            at = int(segment.base + segment.size)
+
+
+class Checkpointing:
+    """Keeps the file ``checkpoint`` of one store."""
+
+    def __init__(
+        self, disk: Disk, root: str, log: CommitLog, queues: QueueTable, index: KeyIndex | None
+    ) -> None:
+        self.disk = disk
+        self.root = root
+        self.log = log
+        self._queues = queues
+        self._index = index
+        self.current = Checkpoint(boot_hash=boot_hash(disk.boot_id()))
+        """What the file says."""
+
+    def note(self) -> None:
+        """Write what is known now. Raises OSError."""
+        log = self.log
+        current = self.current
+        if (current.flushed_offset, current.stored_record) == (log.flushed, log.stored_record):
+            return
+        current.flushed_offset = int(log.flushed)
+        current.stored_record = int(log.stored_record)
+        write_checkpoint(self.disk, self.root, current, durably=False)
+
+    def plan(self, clean_end: int = -1) -> CheckpointJob:
+        """A thorough checkpoint of what is in files now; ``clean_end`` is the log's end at a clean stop."""
+        log = self.log
+        files = self._queues.files
+        paths = list(files.unsynced)
+        directories = list(files.new_directories)
+        files.unsynced.clear()
+        files.new_directories.clear()
+        index_offset = -1
+        index_ms = 0
+        if self._index is not None:
+            paths.extend(self._index.take_written())
+            directories.append(self._index.directory)
+            index_offset = int(self._index.last_offset())
+            index_ms = int(self._index.full_ms())
+        stored = int(log.stored_record)
+        checkpoint = Checkpoint(
+            log_ms=int(log.stored_ms),
+            queue_ms=int(log.stored_ms),
+            index_ms=index_ms,
+            master_flushed_offset=self.current.master_flushed_offset,
+            confirm_offset=stored,
+            queue_log_offset=stored,
+            ours=True,
+            flushed_offset=int(log.flushed),
+            stored_record=stored,
+            clean_end=clean_end,
+            boot_hash=self.current.boot_hash,
+        )
+        queues = self._queues.all()
+        units = [int(queue.stored_offset) for queue in queues]
+        deleted = {topic.decode(): end for topic, end in self._queues.deleted_before.items()}
+        return CheckpointJob(self, checkpoint, queues, units, paths, directories, index_offset, deleted)
+
+    def sync_path(self, path: str) -> None:
+        """fsync a file that may have been deleted meanwhile. Raises StoreFatalError, OSError from opening
+        it.
+        """
+        try:
+            fd = self.disk.open(path)
+        except FileNotFoundError:
+            return
+        try:
+            self.disk.sync_data(fd)
+        except OSError as error:
+            self.log.fatal = True
+            raise StoreFatalError(f"fsync of {path} failed: {error}") from error
+        finally:
+            self.disk.close(fd)
+
+    def take_back(self, paths: list[str], directories: list[str]) -> None:
+        """A job did not come through: its files are still to be made durable."""
+        self._queues.files.unsynced.update(dict.fromkeys(paths))
+        self._queues.files.new_directories.update(dict.fromkeys(directories))
+
+
+def write_checkpoint(disk: Disk, root: str, checkpoint: Checkpoint, durably: bool) -> None:
+    """Write the file in place, as Java maps it. Raises OSError."""
+    fd = disk.open(f"{root}/checkpoint", create=True)
+    try:
+        disk.pwrite(fd, encode_checkpoint(checkpoint), 0)
+        if durably:
+            disk.sync_file(fd)
+    finally:
+        disk.close(fd)
