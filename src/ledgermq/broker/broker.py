@@ -5,11 +5,12 @@ This is the one place that knows all the parts. Each handler gets the few it use
 =====================  =============================================================================
 every                  what
 =====================  =============================================================================
-1 s                    end pulls whose wait is over, write queue tails, reserve the next log file
+0.25 s                 look after the store: queue units, checkpoint, the next log file, retention
+1 s                    end pulls whose wait is over
 flushIntervalCommitLog flush the log
 flushConsumerOffset-   write the tables that changed
 Interval
-10 s                   sample the statistics, forget silent clients and expired locks, retention
+10 s                   sample the statistics, forget silent clients and expired locks
 =====================  =============================================================================
 """
 
@@ -75,8 +76,7 @@ WORKER_THREADS: Final = 4
 """For fsyncs, cold reads, reserving and deleting files; an fsync must find a free one."""
 REGISTER_WAIT_MS: Final = 3000
 """How long the start waits for the name servers; later the registration goes on by itself."""
-TAILS_AT_ONCE: Final = 500
-"""Queues whose tails are written before other work gets its turn."""
+UPKEEP_SECONDS: Final = 0.25
 
 
 def packed_host(ip: str, port: int) -> bytes:
@@ -256,7 +256,7 @@ class Broker:
             self.topics, self.groups, self.clients, self.offsets, self.stats,
         )  # fmt: skip
         register_all = self._registrar.register_all
-        jobs = StoreJobs(self._executor, self._fatal)
+        self._jobs = jobs = StoreJobs(self._executor, self._fatal)
         table: dict[int, Handler] = {}
         for handlers in (
             OffsetHandlers(topics, groups, offsets, store, now_ms),
@@ -298,8 +298,7 @@ class Broker:
     def _start_chores(self) -> None:
         self._chores = Chores()
         self._chores.every(1.0, self._pulls.expire)
-        self._chores.every(1.0, self._write_tails)
-        self._chores.every(1.0, self._look_after_store)
+        self._chores.every(UPKEEP_SECONDS, self._look_after_store)
         self._chores.every(self.settings.store.flush_interval_commit_log / 1000, self._commits.flush_soon)
         self._chores.every(
             self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed
@@ -308,15 +307,11 @@ class Broker:
         self._chores.every(10.0, self._clients_handlers.expire)
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
 
-    def _write_tails(self) -> None:
-        if self.store.log.write_tails(TAILS_AT_ONCE):
-            asyncio.get_running_loop().call_soon(self._write_tails)
-
     def _look_after_store(self) -> None:
         self._path.refusing = self.store.refusal is not None or self.failed.is_set()
-        if self.store.log.files.spare_wanted:
-            loop = asyncio.get_running_loop()
-            loop.run_in_executor(self._executor, self.store.log.files.allocate_spare)
+        jobs = self.store.upkeep(now_ms())
+        if jobs:
+            self._jobs.start(jobs)
 
     # ---- the end ----
 
@@ -328,6 +323,7 @@ class Broker:
         await self._registrar.stop()
         await self._server.stop()
         self._commits.commit()
+        await self._jobs.finish()
         await self.files.close()
         self._executor.shutdown(wait=True)
         self.store.close()

@@ -202,6 +202,9 @@ class MessageStore:
         if now_ms - self._noted_ms >= NOTE_INTERVAL_MS:
             self._noted_ms = now_ms
             self._note()
+            # A write that failed is tried again by the next message: once a second one may find that there
+            # is room again.
+            self.log.failure = ""
         if self.log.files.spare_wanted:
             self.log.files.spare_wanted = False
             jobs.append(self._allocate_spare)
