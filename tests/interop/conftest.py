@@ -1,9 +1,9 @@
 """Fixtures of the interop tests, and when they run.
 
-LEDGERMQ_INTEROP=1         run them (`make interop` sets it); without it the folder is not collected, because they
-                           need a JDK, Maven, Go and a package registry
-LEDGERMQ_INTEROP_TARGET    comma separated makers of the name server and broker under test: ledgermq (default), java.
-                           `java` proves the scenarios themselves against the real programs.
+LEDGERMQ_INTEROP=1        runs them (`make interop` sets it); without it the folder is not collected, because
+                          they need a JDK, Maven, Go and a package registry
+LEDGERMQ_INTEROP_TARGET   comma separated makers of the name server and broker under test: ledgermq (default)
+                          or java, which proves the scenarios themselves against the real programs
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def target(request: pytest.FixtureRequest) -> Maker:
 def cluster(
     target: Maker, java: JavaPrograms, json_driver: Driver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """One name server and one broker for all tests of the session; a test brings its own topics and groups."""
+    """One name server and one broker for the whole session; a test brings its own topics and groups."""
     cluster = start_cluster(tmp_path_factory.mktemp(f"{target}-cluster"), java, broker=target)
     json_driver.wait_for_broker(cluster.namesrv, cluster.broker.name)
     yield cluster

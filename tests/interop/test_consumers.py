@@ -60,17 +60,19 @@ def test_a_waiting_consumer_hears_of_a_message_at_once(
     driver: Driver, cluster: Cluster, new_topic: TopicMaker, unique: Unique
 ) -> None:
     topic = new_topic(1)[0].topic
-    with driver.push_consumer(cluster.namesrv, unique("park"), {topic: "*"}) as consumer:
-        with driver.producer(cluster.namesrv, "interop-consumers-p") as producer:
-            producer.send(topic, [message("first")])
-            assert len(consumer.poll(1)) == 1
-            for i in range(5):
-                [result] = producer.send(topic, [message(f"m{i}")])
-                assert result.queue_offset == i + 1
-                started = time.monotonic()
-                assert bodies(consumer.poll(1)) == [f"m{i}"]
-                # Without long polling the client comes back after its suspension of 15 s.
-                assert time.monotonic() - started < 5
+    with (
+        driver.push_consumer(cluster.namesrv, unique("park"), {topic: "*"}) as consumer,
+        driver.producer(cluster.namesrv, "interop-consumers-p") as producer,
+    ):
+        producer.send(topic, [message("first")])
+        assert len(consumer.poll(1)) == 1
+        for i in range(5):
+            [result] = producer.send(topic, [message(f"m{i}")])
+            assert result.queue_offset == i + 1
+            started = time.monotonic()
+            assert bodies(consumer.poll(1)) == [f"m{i}"]
+            # Without long polling the client comes back after its suspension of 15 s.
+            assert time.monotonic() - started < 5
 
 
 def test_consumers_of_a_group_share_the_queues_and_take_over(
@@ -140,8 +142,8 @@ def test_a_group_goes_on_where_it_stopped(
 def test_a_new_group_may_begin_at_the_end_or_at_a_time(
     driver: Driver, cluster: Cluster, new_topic: TopicMaker, unique: Unique
 ) -> None:
-    # More than what counts as "the whole queue is in memory" would be needed to skip on the first queue file, so
-    # the broker answers offset 0 for a new group on a young queue: this asks for what the client does with it.
+    # To a new group the broker answers offset 0 while a queue begins at 0 and is in memory, and the client
+    # takes that for an offset of the group: on a young queue, "from the end" begins at the beginning.
     queues = new_topic(1)
     topic = queues[0].topic
     [sent] = send(driver, cluster, topic, ["early"])
@@ -238,7 +240,7 @@ def test_retries_end_in_the_dead_letter_queue(
             assert retried.tags == "t"
 
         dead = Queue(f"%DLQ%{group}", cluster.broker.name, 0)
-        eventually(lambda: driver.route(cluster.namesrv, dead.topic), 30, what="a route for the dead letters")
+        driver.wait_for_route(cluster.namesrv, dead.topic)
         [letter] = eventually(lambda: driver.pull(cluster.namesrv, dead, 0).messages, what="the dead letter")
         assert letter.body == b"poison"
         assert letter.keys == "poison-key"
@@ -275,7 +277,7 @@ def test_an_ordered_message_that_keeps_failing_goes_to_the_retry_topic(
     ) as consumer:
         assert len(consumer.poll(3)) >= 3
         dead = Queue(f"%DLQ%{group}", cluster.broker.name, 0)
-        eventually(lambda: driver.route(cluster.namesrv, dead.topic), 30, what="a route for the dead letters")
+        driver.wait_for_route(cluster.namesrv, dead.topic)
         [letter] = eventually(lambda: driver.pull(cluster.namesrv, dead, 0).messages, what="the dead letter")
     assert letter.body == b"poison"
 
@@ -330,19 +332,15 @@ def test_the_broker_relays_questions_and_messages_to_a_consumer(
         wait_for_queues(consumer, topic, 2)
         consumer.poll(1, timeout_ms=3000)
 
-        def info() -> dict[str, object]:
-            answer: dict[str, object] = driver.call(
-                "admin.runningInfo",
-                namesrv=cluster.namesrv,
-                group=group,
-                clientId=consumer.client_id,
-                jstack=True,
-            )
-            return answer
-
-        answer = info()
-        assert {"topic": topic, "expression": "a || *"} in answer["subscriptions"]  # type: ignore[operator]
-        assert "PROP_CONSUMER_START_TIMESTAMP" in answer["properties"]  # type: ignore[operator]
+        answer = driver.call(
+            "admin.runningInfo",
+            namesrv=cluster.namesrv,
+            group=group,
+            clientId=consumer.client_id,
+            jstack=True,
+        )
+        assert {"topic": topic, "expression": "a || *"} in answer["subscriptions"]
+        assert "PROP_CONSUMER_START_TIMESTAMP" in answer["properties"]
         assert "main" in str(answer["jstack"])
         result = driver.call(
             "admin.consumeDirectly",

@@ -175,7 +175,7 @@ def test_an_unknown_topic_is_created_from_the_defaults(
         [result] = producer.send(topic, [message("first")])
     assert result.status == "SEND_OK"
     assert read_at(driver, cluster, result).body == b"first"
-    route = eventually(lambda: driver.route(cluster.namesrv, topic), what=f"a route for {topic}")
+    route = driver.wait_for_route(cluster.namesrv, topic)
     [queue_data] = route["queueDatas"]
     assert (queue_data["readQueueNums"], queue_data["writeQueueNums"], queue_data["perm"]) == (3, 3, 6)
 

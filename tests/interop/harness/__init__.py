@@ -1,1 +1,1 @@
-"""What the interop tests stand on: programs, clusters and drivers. Nothing here asserts anything about a broker."""
+"""What the interop tests stand on: programs, clusters and drivers. It asserts nothing about a broker."""

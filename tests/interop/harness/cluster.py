@@ -1,7 +1,7 @@
-"""Name servers and brokers, ours and Java's, behind the same few words, so that a test need not know which it has.
+"""Name servers and brokers, ours and Java's, behind the same few words: a test need not know which it has.
 
-A server is started on free loopback ports with its data under a folder of the test, stopped with SIGTERM or killed
-with SIGKILL, and can be started again on the same folder, by the other implementation if the test says so.
+A server is started on free loopback ports with its data under a folder of the test, stopped with SIGTERM or
+killed with SIGKILL, and can be started again on the same folder, by the other maker if the test says so.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Maker = Literal["java", "ledgermq"]
 CLUSTER_NAME = "DefaultCluster"
 BROKER_NAME = "broker-a"
 
-# Small files, so that a test rolls over some and none of a gigabyte is ever allocated; no client of a busy machine
-# may be turned away because its request waited.
+# Small files, so that a test rolls over some and none of a gigabyte is ever allocated; no client of a busy
+# machine may be turned away because its request waited.
 BROKER_CONFIG = {
     "brokerClusterName": CLUSTER_NAME,
     "brokerName": BROKER_NAME,
@@ -40,7 +40,7 @@ BROKER_CONFIG = {
 
 @dataclass
 class JavaPrograms:
-    """How the stock Java programs are run: a small serial-collected heap, everything they write under `home`."""
+    """How the stock Java programs are run: on a small heap, with everything they write under `home`."""
 
     class_path: str
     home: Path

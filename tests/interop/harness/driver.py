@@ -1,7 +1,7 @@
 """The Java driver seen from Python: the stock client, admin library and mqadmin, in one long-lived JVM.
 
-`Driver.call` sends one JSON line and waits for its answer (protocol: java/.../Driver.java). The classes around it
-give producers and consumers the shape a test wants: context managers that hand out `Received` messages.
+`Driver.call` sends one JSON line and waits for its answer (protocol: java/.../Driver.java). The classes
+around it give producers and consumers the shape a test wants: context managers that hand out `Received`.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Driver:
             queueCount=queue_count,
             perm=perm,
         )
-        eventually(lambda: self.route(cluster.namesrv, topic), what=f"a route for {topic}")
+        self.wait_for_route(cluster.namesrv, topic)
         return [Queue(topic, cluster.broker.name, queue_id) for queue_id in range(queue_count)]
 
     def route(self, namesrv: str, topic: str) -> dict[str, Any] | None:
@@ -205,6 +205,9 @@ class Driver:
                 return None
             raise
         return route
+
+    def wait_for_route(self, namesrv: str, topic: str) -> dict[str, Any]:
+        return eventually(lambda: self.route(namesrv, topic), 40, what=f"a route for {topic}")
 
     def wait_for_broker(self, namesrv: str, broker_name: str) -> None:
         """A broker listens before the name server knows it."""
@@ -281,7 +284,7 @@ class PushConsumer:
         self.client_id: str = started["clientId"]
         self.stopped = False
 
-    def poll(self, count: int, timeout_ms: int = 20_000) -> list[Received]:
+    def poll(self, count: int, timeout_ms: int = 45_000) -> list[Received]:
         """What was delivered since the last poll, as soon as it is `count` messages or the time is over."""
         return _messages(
             self._driver.call("push.poll", handle=self.handle, count=count, timeoutMs=timeout_ms)
@@ -304,7 +307,7 @@ class LitePullConsumer:
     def assign(self, queues: Sequence[Queue]) -> None:
         self._driver.call("pull.assign", handle=self.handle, queues=[queue.args() for queue in queues])
 
-    def poll(self, count: int, timeout_ms: int = 20_000) -> list[Received]:
+    def poll(self, count: int, timeout_ms: int = 45_000) -> list[Received]:
         return _messages(
             self._driver.call("pull.poll", handle=self.handle, count=count, timeoutMs=timeout_ms)
         )

@@ -1,7 +1,7 @@
 """mqadmin's own commands, run in the driver's JVM, and its printed tables read back.
 
-mqadmin tells of an error by an exception (a JavaError here) or, in some commands, by printing it: `run` treats a
-stack trace or a "failed" in what was printed to the error stream as a failure of the command.
+mqadmin tells of an error by an exception (a JavaError here) or, in some commands, by printing it: `run` takes
+a line that begins with an exception's name, and anything on standard error, for a failure of the command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from tests.interop.harness.driver import Driver
 
 
-class MqadminFailed(Exception):
+class MqadminError(Exception):
     """The command printed an error instead of ending with one."""
 
 
@@ -23,8 +23,8 @@ class Mqadmin:
     def run(self, command: str, *words: str) -> str:
         """What `mqadmin command words...` prints."""
         answer = self._driver.call("mqadmin", namesrv=self._namesrv, args=[command, *words])
-        if answer["err"].strip() or "Exception" in answer["out"]:
-            raise MqadminFailed(f"mqadmin {command} {' '.join(words)}:\n{answer['out']}\n{answer['err']}")
+        if answer["err"].strip() or re.search(r"^(\w+\.)+\w*Exception\b", answer["out"], re.MULTILINE):
+            raise MqadminError(f"mqadmin {command} {' '.join(words)}:\n{answer['out']}\n{answer['err']}")
         out: str = answer["out"]
         return out
 
@@ -41,19 +41,18 @@ class Mqadmin:
 def read_table(printed: str) -> list[dict[str, str]]:
     """Rows under the first line that starts with '#', until an empty line, by the names in that line.
 
-    Columns are separated by two spaces or more in the heading (names may hold single spaces) and by their order in
-    a row, whose last column takes what is left.
+    A row's words belong to the names in their order, and the last name takes what is left.
     """
     rows: list[dict[str, str]] = []
     names: list[str] | None = None
     for line in printed.splitlines():
         if names is None:
             if line.startswith("#"):
-                names = re.findall(r"#(\S+(?: \S+)*)", line)
+                names = [name.strip() for name in line.split("#")[1:]]
         elif not line.strip():
             break
         else:
-            rows.append(dict(zip(names, line.split(None, len(names) - 1), strict=False)))
+            rows.append(dict(zip(names, line.strip().split(None, len(names) - 1), strict=False)))
     if names is None:
-        raise MqadminFailed(f"no table in:\n{printed}")
+        raise MqadminError(f"no table in:\n{printed}")
     return rows

@@ -61,7 +61,7 @@ class Program:
             return log.read().decode(errors="replace")
 
     def wait_for_line(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
-        """The first match of `pattern` in the output; RuntimeError with the output if the program ends first."""
+        """The first match of `pattern` in the output; RuntimeError if the program ends before that."""
 
         def look() -> re.Match[str] | None:
             ended = not self.alive  # asked before reading: what it wrote before it ended must be seen

@@ -17,14 +17,14 @@ JAVA_PROJECT = ROOM / "java"
 GO_MODULE = ROOM / "go"
 
 
-class ToolMissing(Exception):
+class ToolchainError(Exception):
     """A program that the interop tests need is not there, or it failed."""
 
 
 def find(tool: str, purpose: str) -> str:
     path = shutil.which(tool)
     if path is None:
-        raise ToolMissing(
+        raise ToolchainError(
             f"{tool} is not on PATH; the interop tests need it {purpose} (see tests/interop/README.md)"
         )
     return path
@@ -61,4 +61,4 @@ def _run(argv: Sequence[str], directory: Path, env: Mapping[str, str] | None = N
             text=True,
         )
     if done.returncode != 0:
-        raise ToolMissing(f"{' '.join(argv)} in {directory} ended with {done.returncode}:\n{done.stdout}")
+        raise ToolchainError(f"{' '.join(argv)} in {directory} ended with {done.returncode}:\n{done.stdout}")

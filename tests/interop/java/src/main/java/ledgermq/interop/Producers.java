@@ -55,8 +55,12 @@ final class Producers {
         return answer;
     }
 
+    /** handle. Does not wait: a client that has lost a connection may spend three seconds to shut down. */
     private Object stop(JSONObject args) {
-        producers.remove(args.getString("handle")).shutdown();
+        DefaultMQProducer producer = producers.remove(args.getString("handle"));
+        Thread stopping = new Thread(producer::shutdown, "stop " + args.getString("handle"));
+        stopping.setDaemon(true);
+        stopping.start();
         return null;
     }
 

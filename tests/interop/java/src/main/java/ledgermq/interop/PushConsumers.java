@@ -59,6 +59,8 @@ final class PushConsumers {
         consumer.setSuspendCurrentQueueTimeMillis(args.getIntValue("suspendMs", 50));
         consumer.setUseHeartbeatV2(args.getBooleanValue("heartbeatV2", false));
         consumer.setVipChannelEnabled(args.getBooleanValue("vipChannel", false));
+        // A delivery is polled before the client counts it as consumed: stopping waits for that.
+        consumer.setAwaitTerminationMillisWhenShutdown(5000);
         JSONObject topics = args.getJSONObject("topics");
         for (String topic : topics.keySet()) {
             consumer.subscribe(topic, topics.getString(topic));
