@@ -33,10 +33,11 @@ def decode_queue_map(table: object, kind: type[T]) -> dict[MessageQueue, T]:
     """The map that :func:`parse_json` made of such a body's field. Raises JsonError."""
     if not isinstance(table, dict):
         raise JsonError(f"a map keyed by message queues is expected, not {type(table).__name__}")
+    found: dict[MessageQueue, T] = {}
     try:
-        return {
-            msgspec.convert(parse_json(key.encode()), MessageQueue): msgspec.convert(value, kind)
-            for key, value in table.items()
-        }
+        for key, value in table.items():
+            queue = msgspec.convert(parse_json(key.encode()), MessageQueue, strict=False)
+            found[queue] = msgspec.convert(value, kind, strict=False)
     except msgspec.MsgspecError as error:
         raise JsonError(f"map keyed by message queues: {error}") from None
+    return found
