@@ -151,7 +151,8 @@ class MessageExt(msgspec.Struct):
 
     @property
     def keys(self) -> list[str]:
-        return self.properties.get(KEYS, "").split()
+        # At blanks alone, as Java splits: other white space may be part of a key.
+        return [key for key in self.properties.get(KEYS, "").split(KEY_SEPARATOR) if key]
 
     @property
     def sharding_key(self) -> str | None:
