@@ -214,11 +214,10 @@ class ClientRegistry(Generic[C]):
                 self._changed[group] = None
 
     def heard_fingerprint(self, group: str, fingerprint: int, *, without_sub: bool) -> bool:
-        """Note the fingerprint of a group's heartbeat; True when the client must send its subscriptions in
-        full next time: another client's are different, or they were left out and are not known here."""
-        found = self.consumer_groups.get(group)
-        if found is None:
-            return without_sub
+        """Note the fingerprint of the heartbeat just registered; True when the client must send its
+        subscriptions in full next time: another client's are different, or they were left out and are not
+        known here."""
+        found = self.consumer_groups[group]
         differs = fingerprint != 0 and found.fingerprint is not None and found.fingerprint != fingerprint
         found.fingerprint = fingerprint
         return differs or (without_sub and not found.subscriptions)

@@ -109,9 +109,6 @@ class ClientHandlers:
             now_ms,
             order=any(self._is_ordered(subscription.topic) for subscription in data.subscriptions),
         )
-        must_resend = self._clients.heard_fingerprint(
-            name, beat.heartbeat_fingerprint, without_sub=beat.without_sub
-        )
         self._clients.register_consumer(
             connection,
             client,
@@ -120,7 +117,7 @@ class ClientHandlers:
             notify=group.notify_consumer_ids_changed_enable,
             without_sub=beat.without_sub,
         )
-        return must_resend
+        return self._clients.heard_fingerprint(name, beat.heartbeat_fingerprint, without_sub=beat.without_sub)
 
     def _is_ordered(self, topic: str) -> bool:
         found = self._topics.find(topic)
