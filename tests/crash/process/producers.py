@@ -31,6 +31,10 @@ class Sent:
     log_offset: int = -1
 
     @property
+    def properties(self) -> dict[str, str]:
+        return {"UNIQ_KEY": self.key, "KEYS": f"k-{self.key}", "TAGS": "a", "WAIT": "true"}
+
+    @property
     def acknowledged(self) -> bool:
         return self.queue_offset >= 0
 
@@ -136,12 +140,7 @@ class Producers:
         messages = [self._message(topic, queue_id, connection.number) for _ in range(count)]
         self._serial += 1
         connection.waiting[self._serial] = messages
-        properties = [
-            wire.property_text(
-                {"UNIQ_KEY": message.key, "KEYS": f"k-{message.key}", "TAGS": "a", "WAIT": "true"}
-            )
-            for message in messages
-        ]
+        properties = [wire.property_text(message.properties) for message in messages]
         if count == 1:
             header = wire.send_fields(GROUP, topic, queue_id, properties=properties[0], born_ms=_now_ms())
             return wire.request_frame(wire.SEND_MESSAGE_V2, header, messages[0].body, self._serial)
