@@ -39,9 +39,7 @@ class Asked:
     def _hear(self, command: Command, connection: Connection) -> None:
         self.heard.put_nowait(command)
 
-    async def ask(
-        self, code: int, header: Header | None = None, body: object = b"", **ext: object
-    ) -> Command:
+    async def ask(self, code: int, header: Header | None = None, body: object = b"", **ext: Any) -> Command:
         """The answer to one request; ``ext`` are header fields by their wire names, ``body`` bytes or what
         is to be JSON."""
         data = body if isinstance(body, bytes) else encode_json(body)
@@ -49,22 +47,20 @@ class Asked:
         command.ext |= {name: str(value) for name, value in ext.items()}
         return await self.client.invoke(self.broker.address, command, 10_000)
 
-    async def ask_json(
-        self, code: int, header: Header | None = None, body: object = b"", **ext: object
-    ) -> Any:
+    async def ask_json(self, code: int, header: Header | None = None, body: object = b"", **ext: Any) -> Any:
         """The JSON body of a successful answer."""
         answer = await self.ask(code, header, body, **ext)
         assert answer.code == ResponseCode.SUCCESS, answer
         return parse_json(answer.body)
 
-    async def refused(self, code: int, body: object = b"", **ext: object) -> tuple[int, str]:
+    async def refused(self, code: int, body: object = b"", **ext: Any) -> tuple[int, str]:
         """Code and remark of an answer that is not SUCCESS."""
         answer = await self.ask(code, None, body, **ext)
         assert answer.code != ResponseCode.SUCCESS, answer
         return answer.code, answer.remark or ""
 
-    async def create_topic(self, topic: str = TOPIC, queues: int = 2, **ext: object) -> None:
-        fields: dict[str, object] = {
+    async def create_topic(self, topic: str = TOPIC, queues: int = 2, **ext: Any) -> None:
+        fields: dict[str, Any] = {
             "readQueueNums": queues,
             "writeQueueNums": queues,
             "perm": 6,

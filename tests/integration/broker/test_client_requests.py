@@ -172,7 +172,9 @@ def test_who_is_connected(tmp_path: Path) -> None:
         async with asking(tmp_path) as broker:
             await broker.create_topic()
             await broker.heart_beat()
-            port = broker.broker.clients.find_consumer(GROUP, "one").client.remote.rpartition(":")[2]
+            member = broker.broker.clients.find_consumer(GROUP, "one")
+            assert member is not None
+            port = member.client.remote.rpartition(":")[2]
             answer = await broker.ask(RequestCode.GET_CONSUMER_CONNECTION_LIST, consumerGroup=GROUP)
             assert answer.body.decode() == (
                 '{"connectionSet":[{"clientAddr":"127.0.0.1:' + port + '","clientId":"one","language":"JAVA",'
