@@ -38,7 +38,7 @@ from ledgermq.remoting.codes import (
     VERSION_5_5_0,
 )
 from ledgermq.remoting.json_body import JsonError, JsonHeader, parse_json
-from ledgermq.runtime.limits import LENIENT_HEADER_BYTES_MAX
+from ledgermq.runtime.limits import HEADER_FIELDS_MAX, LENIENT_HEADER_BYTES_MAX
 
 
 class FrameError(Exception):
@@ -152,7 +152,11 @@ def _decode_binary_header(frame: bytes, at: i64, end: i64) -> Command:
 
 
 def _decode_fields(frame: bytes, at: i64, end: i64, ext: dict[str, str]) -> None:
+    count: i64 = 0
     while at < end:
+        count += 1
+        if count > HEADER_FIELDS_MAX:
+            raise FrameError(f"more than {HEADER_FIELDS_MAX} extension fields")
         if at + 6 > end:
             raise FrameError("extension fields end inside a field")
         length: i64 = i64(read_i16_be(frame, at))
@@ -187,6 +191,8 @@ def _decode_json_header(header: bytes) -> Command:
     else:
         command.language = LANGUAGE_OTHER
     if fields.extFields:
+        if len(fields.extFields) > HEADER_FIELDS_MAX:
+            raise FrameError(f"more than {HEADER_FIELDS_MAX} extension fields")
         for name, value in fields.extFields.items():
             if value is not None:
                 command.ext[name] = value

@@ -21,6 +21,8 @@ CALLS_MAX: Final = 65_536
 """Requests of ours that wait for an answer on one connection."""
 UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """A peer that leaves this much unread is disconnected; reading from it stops long before."""
+HEADER_FIELDS_MAX: Final = 1024
+"""Extension fields of one command; Java's have at most 20. A frame of empty ones takes seconds to read."""
 LENIENT_HEADER_BYTES_MAX: Final = 256 * 1024
 """A longer JSON header must be as Java writes it: reading others by hand takes up to 0.8 s per MiB."""
 

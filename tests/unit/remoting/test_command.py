@@ -8,7 +8,7 @@ from tests.unit.remoting.frames import BINARY, JAVA, JSON, decode, decode_every_
 
 from ledgermq.remoting.codes import FLAG_RESPONSE, LANGUAGE_OTHER, LANGUAGE_PYTHON
 from ledgermq.remoting.command import Command, FrameError, PeerError, encode_command, encode_head
-from ledgermq.runtime.limits import LENIENT_HEADER_BYTES_MAX
+from ledgermq.runtime.limits import HEADER_FIELDS_MAX, LENIENT_HEADER_BYTES_MAX
 
 PULL = {
     "consumerGroup": "g",
@@ -228,6 +228,19 @@ def test_deep_but_bearable_nesting_in_a_field() -> None:
             assert depth > 63
         else:
             assert command.ext == {"x": "[" * depth + "]" * depth}
+
+
+def test_more_fields_than_anybody_needs() -> None:
+    for count, is_read in [(HEADER_FIELDS_MAX, True), (HEADER_FIELDS_MAX + 1, False)]:
+        names = [f"{number:05}" for number in range(count)]
+        json_header = b'{"code":1,"extFields":{' + ",".join(f'"{name}":""' for name in names).encode() + b"}}"
+        fields = b"".join(b"\0\5" + name.encode() + b"\0\0\0\0" for name in names)
+        for data in (frame(json_header), frame(_binary(fields=fields), encoding=BINARY)):
+            if is_read:
+                assert len(decode(data).ext) == count
+            else:
+                with pytest.raises(FrameError, match=f"more than {HEADER_FIELDS_MAX} extension fields"):
+                    decode(data)
 
 
 def test_header_longer_than_its_frame() -> None:
