@@ -460,7 +460,7 @@ async def an_operator_asks_how_a_consumer_is_doing(world: World) -> None:
         queues = decode_queue_map(info["mqTable"], dict)
         assert {queue for queue in queues if queue.topic == topic} == set(of_topic(one, topic))
         assert info["statusTable"][topic]["consumeOKTPS"] > 0
-        assert "listening.py" in info["jstack"]
+        assert "_consume_work" in info["jstack"]
 
 
 async def an_operator_has_a_message_consumed(world: World) -> None:
