@@ -117,12 +117,11 @@ class Broker:
         sockets = self._bind()
         try:
             self._open_store()
+            handlers = self._load_and_wire()
         except BaseException:
             for bound in sockets:
                 bound.close()
             raise
-        self._load_tables()
-        handlers = self._wire()
         self._server = Server(
             handlers,
             fast_path=self._path,
@@ -161,6 +160,15 @@ class Broker:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
         self.store = MessageStore(self.settings.store, self._store_host)
         self.store.open()
+
+    def _load_and_wire(self) -> dict[int, Handler]:
+        try:
+            self._load_tables()
+            return self._wire()
+        except BaseException:
+            self._executor.shutdown()
+            self.store.close()
+            raise
 
     def _load_tables(self) -> None:
         config = self.settings.broker

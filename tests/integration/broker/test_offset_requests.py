@@ -188,7 +188,8 @@ class TestProgress:
                 assert answer.body.startswith(
                     b'{"consumeTps":0.0,"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"TopicA"}:'
                 )
-                for ext in ({"topic": TOPIC}, {"topicList": TOPIC + ";unknown"}):
+                chosen: list[dict[str, Any]] = [{"topic": TOPIC}, {"topicList": TOPIC + ";unknown"}]
+                for ext in chosen:
                     again = await broker.ask_json(RequestCode.GET_CONSUME_STATS, consumerGroup=GROUP, **ext)
                     assert len(again["offsetTable"]) == 2
                 nothing = await broker.ask_json(RequestCode.GET_CONSUME_STATS, consumerGroup="unknown")
@@ -264,7 +265,8 @@ class TestProgress:
                 await prepare(broker)
                 await broker.commit(2)
                 code = RequestCode.CLONE_GROUP_OFFSET
-                for target, ext in (("B", {"topic": TOPIC}), ("C", {})):
+                targets: list[tuple[str, dict[str, Any]]] = [("B", {"topic": TOPIC}), ("C", {})]
+                for target, ext in targets:
                     answer = await broker.ask(code, srcGroup=GROUP, destGroup=target, offline="true", **ext)
                     assert answer.code == ResponseCode.SUCCESS
                     assert broker.broker.offsets.consumed(target, TOPIC, 0) == 2
