@@ -106,8 +106,10 @@ class Broker:
     (a file of ``config/`` cannot be read).
     """
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, config_path: Path | None = None) -> None:
+        """``config_path``: the file that changes of the running configuration are written to."""
         self.settings = settings
+        self._config_path = config_path
         self.failed = asyncio.Event()
         self.address = ""
         self.port = 0
@@ -274,7 +276,7 @@ class Broker:
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
             RelayHandlers(name, topics, groups, clients, store),
-            AdminHandlers(self.settings, None, topics, stats, store, jobs, register_all, now_ms),
+            AdminHandlers(self.settings, self._config_path, topics, stats, store, jobs, register_all, now_ms),
         ):
             table.update(handlers.table())
         return table

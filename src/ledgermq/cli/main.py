@@ -1,4 +1,6 @@
-"""Entry point of the command `ledgermq`."""
+"""Entry point of the command ``ledgermq``."""
+
+from __future__ import annotations
 
 import sys
 
@@ -6,8 +8,13 @@ from ledgermq.runtime.build import version_line
 
 
 def main() -> None:
-    """Run the command line; exits with its status."""
+    """Run the command line; exits with its status.
+
+    ``--version`` is answered before anything else is imported: scripts ask it often.
+    """
     if sys.argv[1:] == ["--version"]:
         print(version_line())
         return
-    sys.exit("ledgermq: only --version is understood yet")
+    from ledgermq.cli.commands import app  # slow to import
+
+    app(prog_name="ledgermq")
