@@ -15,7 +15,7 @@ from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_key import QueueKey, queue_map
-from ledgermq.broker.queue_reads import queue_range, store_ms
+from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
 from ledgermq.remoting.codes import RequestCode, ResponseCode
@@ -34,8 +34,6 @@ from ledgermq.remoting.headers import (
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.message_store import MessageStore
 
-QUEUES_PER_TURN: Final = 16
-"""Queues looked at before other work of the loop gets its turn: each may cost a read from the disk."""
 LONG_MAX: Final = 2**63 - 1
 
 

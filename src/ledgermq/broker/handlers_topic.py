@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final, get_args
+from typing import get_args
 
 import msgspec
 
@@ -14,7 +14,7 @@ from ledgermq.broker.handlers_group import PAGE_MAX, page_version
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.persistence import TOPICS_FILE, ConfigFiles
 from ledgermq.broker.queue_key import QueueKey, queue_map
-from ledgermq.broker.queue_reads import queue_range, store_ms
+from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
@@ -36,9 +36,6 @@ from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilter
 from ledgermq.runtime.limits import QUEUES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import Job, MessageStore
-
-QUEUES_PER_TURN: Final = 16
-"""Queues looked at before other work of the loop gets its turn: each may cost a read from the disk."""
 
 
 class TopicList(msgspec.Struct, rename="camel"):

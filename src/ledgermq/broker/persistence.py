@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -32,6 +33,22 @@ OFFSETS_FILE: Final = "consumerOffset.json"
 DELAY_FILE: Final = "delayOffset.json"
 
 T = TypeVar("T")
+
+
+_INTEGER_KEY: Final = re.compile(rb"([{,]\s*+)(-?\d++)(\s*+:)")
+
+
+def decode_file(kind: type[T], data: bytes) -> T:
+    """A file's content as ``kind``. Raises ValueError.
+
+    Integer keys are quoted first, so that what Java and we write in pretty form (``{0:1}``) is read at the
+    speed of a library: offsets can be many megabytes. Where this hits inside a text the result is no JSON any
+    more, and the content is read as it is.
+    """
+    try:
+        return msgspec.json.decode(_INTEGER_KEY.sub(rb'\1"\2"\3', data), type=kind, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return decode_json(kind, data)
 
 
 class _File:
@@ -58,7 +75,7 @@ class ConfigFiles:
 
         Raises ValueError naming the file when nothing can be read.
         """
-        return load_state_file(self._directory / name, lambda data: decode_json(kind, data))
+        return load_state_file(self._directory / name, lambda data: decode_file(kind, data))
 
     def track(self, name: str, content: Callable[[], object], changes: Callable[[], int]) -> None:
         """From now on ``content()`` is to stand in the file ``name``; ``changes()`` never falls.

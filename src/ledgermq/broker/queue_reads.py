@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledgermq.broker.topics import TopicTable
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import MessageStore
+
+QUEUES_PER_TURN: Final = 16
+"""Queues looked at before other work of the loop gets its turn: each may cost a read from the disk."""
 
 
 class QueueRange(NamedTuple):

@@ -8,9 +8,11 @@ import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, asking, run
 
 from ledgermq.broker import persistence
-from ledgermq.broker.persistence import ConfigFiles
+from ledgermq.broker.offsets import OffsetsRead
+from ledgermq.broker.persistence import ConfigFiles, decode_file
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import PeerError
+from ledgermq.runtime.limits import DIALECT_BYTES_MAX
 
 NAME = "table.json"
 
@@ -167,3 +169,21 @@ def test_a_damaged_file_gives_way_to_its_backup(tmp_path: Path) -> None:
                 pass
 
     run(test())
+
+
+@pytest.mark.slow
+def test_large_files_with_unquoted_keys_are_read_quickly(tmp_path: Path) -> None:
+    queues = b",".join(b"\n\t\t\t%d:%d" % (queue, queue) for queue in range(400_000))
+    text = b'{"offsetTable":{"T@G":{' + queues + b'},"T@H":{-1:5 }}}'
+    assert len(text) > DIALECT_BYTES_MAX
+    table = decode_file(OffsetsRead, text).offset_table
+    assert table["T@G"] == {queue: queue for queue in range(400_000)}
+    assert table["T@H"] == {-1: 5}
+
+
+def test_what_looks_like_a_key_inside_a_text_stays_as_it_is() -> None:
+    assert decode_file(dict[str, str], b'{"a":"{1:2,3:4",5:"x"}') == {"a": "{1:2,3:4", "5": "x"}
+    assert decode_file(dict[str, str], b'{"a":"{1:2"}') == {"a": "{1:2"}
+    for garbage in (b"", b"{", b"\xff", b"[1]"):
+        with pytest.raises(ValueError, match=r"."):
+            decode_file(dict[str, str], garbage)
