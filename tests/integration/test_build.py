@@ -20,8 +20,9 @@ def sources(tmp_path):
     copy = tmp_path / "sources"
     ignored = shutil.ignore_patterns("*.egg-info", "__pycache__", ".mypy_cache")
     shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
-    for name in ("setup.py", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
+    for name in ("setup.py", "LICENSE", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, copy)
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     hot = 'hot-modules = ["ledgermq.message.hashing", "ledgermq.message.properties"]'
     (copy / "pyproject.toml").write_text(
