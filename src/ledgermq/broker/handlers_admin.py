@@ -41,8 +41,9 @@ log: Final = logging.getLogger("ledgermq.broker")
 class AdminHandlers:
     """Handlers of operators' requests.
 
-    ``config_path`` is the operator's broker.conf, None when the broker was started without one: then a change
-    lasts until the broker stops. ``permission_changed`` has the name servers told of a new brokerPermission.
+    ``config_path`` is the operator's broker.conf, None when the broker was started without one. Then, or with a
+    TOML file, which has no editor here, a change lasts until the broker stops. ``permission_changed`` has the
+    name servers told of a new brokerPermission.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class AdminHandlers:
         if any(change.key == "brokerPermission" for change in changes):
             self._topics.advance_version(self._now_ms())
             self._permission_changed()
-        if self._config_path is not None:
+        if self._config_path is None or self._config_path.suffix == ".toml":
+            log.warning("the change holds until the broker stops: there is no broker.conf to write it to")
+        else:
             await self._edit_file(self._config_path, {key: new for key, _, new in changes})
         return response()
 

@@ -158,8 +158,8 @@ class BrokerStats:
             traffic: _Window(RATE_SPANS_MS[-1], now_ms)
             for traffic in (self._all_puts.traffic, self._all_gets.traffic, self.missed_pulls)
         }
-        self._hour_step = now_ms // HOUR_STEP_MS
-        self._day_step = now_ms // DAY_STEP_MS
+        self._hour_step = 0
+        self._day_step = 0
 
     # ---- counters for the hot paths ----
 
@@ -220,12 +220,13 @@ class BrokerStats:
             series.minute.note(now_ms, series.traffic)
         for traffic, window in self._recent.items():
             window.note(now_ms, traffic)
-        if now_ms // HOUR_STEP_MS != self._hour_step:
-            self._hour_step = now_ms // HOUR_STEP_MS
+        elapsed_ms = now_ms - self.started_ms
+        if elapsed_ms // HOUR_STEP_MS != self._hour_step:
+            self._hour_step = elapsed_ms // HOUR_STEP_MS
             for series in self._every():
                 series.hour.note(now_ms, series.traffic)
-        if now_ms // DAY_STEP_MS != self._day_step:
-            self._day_step = now_ms // DAY_STEP_MS
+        if elapsed_ms // DAY_STEP_MS != self._day_step:
+            self._day_step = elapsed_ms // DAY_STEP_MS
             for series in self._every():
                 series.day.note(now_ms, series.traffic)
 

@@ -121,7 +121,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asking(folder: Path, **fields: Any) -> AsyncIterator[Asked]:
+async def asking(folder: Path, config_path: Path | None = None, **fields: Any) -> AsyncIterator[Asked]:
     """A broker whose store is in ``folder``; ``fields`` are of its BrokerConfig."""
     settings = BrokerSettings(
         broker=BrokerConfig(broker_name="broker-a", listen_port=0, **fields),
@@ -135,7 +135,7 @@ async def asking(folder: Path, **fields: Any) -> AsyncIterator[Asked]:
         ),
         remoting=RemotingConfig(bind_address="127.0.0.1"),
     )
-    broker = Broker(settings)
+    broker = Broker(settings, config_path)
     await broker.start()
     asked = Asked(broker)
     try:

@@ -54,6 +54,22 @@ class TestConfig:
 
         run(test())
 
+    def test_a_change_goes_into_the_operators_file(self, tmp_path: Path) -> None:
+        properties, toml = tmp_path / "broker.conf", tmp_path / "broker.toml"
+        before = "# ours\nfileReservedTime = 24\n"
+        properties.write_text(before)
+        toml.write_text(before)
+
+        async def test() -> None:
+            for path in (properties, toml):
+                async with asking(tmp_path / "store", path) as broker:
+                    body = b"fileReservedTime=48\ndeleteWhen=05\n"
+                    assert (await broker.ask(RequestCode.UPDATE_BROKER_CONFIG, body=body)).code == 0
+            assert properties.read_text() == "# ours\nfileReservedTime=48\ndeleteWhen=05\n"
+            assert toml.read_text() == before
+
+        run(test())
+
     @pytest.mark.parametrize(
         ("body", "code", "said"),
         [
