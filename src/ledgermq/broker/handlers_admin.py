@@ -41,9 +41,9 @@ log: Final = logging.getLogger("ledgermq.broker")
 class AdminHandlers:
     """Handlers of operators' requests.
 
-    ``config_path`` is the operator's broker.conf, None when the broker was started without one. Then, or with a
-    TOML file, which has no editor here, a change lasts until the broker stops. ``permission_changed`` has the
-    name servers told of a new brokerPermission.
+    ``config_path`` is the operator's broker.conf, None when the broker was started without one. Then, or with
+    a TOML file, which has no editor here, a change lasts until the broker stops. ``permission_changed`` has
+    the name servers told of a new brokerPermission.
     """
 
     def __init__(
