@@ -40,6 +40,8 @@ class Connections:
         self._remoting = RemotingClient(handlers)
         self.greeting: Callable[[], bytes | None] = lambda: None
         """The body of our heartbeat; None while there is nothing to say."""
+        self.greeted: set[str] = set()
+        """The brokers that were told who we are."""
 
     async def ask_broker(
         self,
@@ -89,6 +91,7 @@ class Connections:
         """Send our heartbeat to a broker. A failure is logged: the next one comes, and who asks will see."""
         try:
             await self.ask(address, request(RequestCode.HEART_BEAT, body=body), HEARTBEAT_TIMEOUT_MS)
+            self.greeted.add(address)
         except ClientError as error:
             log.warning("heartbeat to broker %s failed: %s", address, error)
 

@@ -49,6 +49,9 @@ class Subscriptions:
 
     def __init__(self, group: str, *, has_retry_topic: bool) -> None:
         self._by_topic: dict[str, Subscription] = {}
+        """Those of earlier topics too: their queues ask until they are given back."""
+        self._wanted: dict[str, None] = {}
+        """The topics subscribed to now, in order."""
         self._retry_topic = retry_topic(group)
         self._retry_data: SubscriptionData | None = None
         if has_retry_topic:
@@ -57,18 +60,19 @@ class Subscriptions:
     def add(self, subscription: Subscription) -> None:
         """Subscribe, or change an existing subscription."""
         self._by_topic[subscription.data.topic] = subscription
+        self._wanted[subscription.data.topic] = None
 
     def remove(self, topic: str) -> None:
         """Unsubscribe."""
-        self._by_topic.pop(topic, None)
+        self._wanted.pop(topic, None)
 
     def topics(self) -> list[str]:
         """All topics to read, the retry topic last."""
-        retry = [self._retry_topic] if self._retry_data is not None and self._by_topic else []
-        return [*self._by_topic, *retry]
+        retry = [self._retry_topic] if self._retry_data is not None and self._wanted else []
+        return [*self._wanted, *retry]
 
     def data(self, topic: str) -> SubscriptionData:
-        """What is wanted of one of :meth:`topics`."""
+        """What is wanted of a topic that is, or was, one of :meth:`topics`."""
         if topic == self._retry_topic and self._retry_data is not None:
             return self._retry_data
         return self._by_topic[topic].data
@@ -78,7 +82,7 @@ class Subscriptions:
         return [self.data(topic) for topic in self.topics()]
 
     def batch_count_max(self, topic: str) -> int:
-        """How many messages of one of :meth:`topics` to consume at once.
+        """How many messages of a topic that is, or was, one of :meth:`topics` to consume at once.
 
         Messages of the retry topic go one by one: they are of different topics.
         """
@@ -86,7 +90,7 @@ class Subscriptions:
 
     def find(self, topic: str) -> Subscription | None:
         """The subscription of a topic, None when there is none (any more)."""
-        return self._by_topic.get(topic)
+        return self._by_topic[topic] if topic in self._wanted else None
 
     def restore_topic(self, message: MessageExt) -> None:
         """Give a message of the retry topic the name of the topic that it was sent to."""
@@ -108,15 +112,22 @@ async def consume(
     if subscription is None:
         log.warning("message %s of topic %s has no listener", messages[0].message_id, topic)
         return RetryLater()
+    failure: Exception | None = None
     try:
         async with asyncio.timeout(timeout_seconds) as limit:
             await subscription.listener(messages)
     except RetryLater as later:
-        return later
-    except Exception as error:  # the application's code may raise anything, and the message comes again
-        if limit.expired():
-            log.warning("listener of topic %s was given up after %s s", topic, timeout_seconds)
-        else:
-            log.warning("listener of topic %s failed at %s", topic, messages[0].message_id, exc_info=error)
-        return error
-    return None
+        failure = later
+    except asyncio.CancelledError:
+        failure = RuntimeError("the listener waited for something that was cancelled")
+    except Exception as error:  # noqa: BLE001 - an application may raise anything, and the message comes again
+        failure = error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        # The consumer is closing. The listener may have turned that into any exception, or into none.
+        raise asyncio.CancelledError
+    if failure is not None and limit.expired():
+        log.warning("listener of topic %s was given up after %s s", topic, timeout_seconds)
+    elif failure is not None and not isinstance(failure, RetryLater):
+        log.warning("listener of topic %s failed at %s", topic, messages[0].message_id, exc_info=failure)
+    return failure

@@ -78,13 +78,16 @@ class PullConsumer:
         begin_ms = now_ms() - HALF_HOUR_MS if consume_from_ms is None else consume_from_ms
         self._start_offset = StartOffset(self._store, self._queue_calls, consume_from, begin_ms)
         self._puller = Puller(self._session, group, count_max=pull_count_max, lite=True)
-        self._subscriptions: dict[str, SubscriptionData] = {}
-        self._assigned: dict[str, SubscriptionData] = {}
+        self._data: dict[str, SubscriptionData] = {}
+        """What is wanted of each topic, earlier ones too: their queues ask until they are given back."""
+        self._subscribed: dict[str, None] = {}
+        """The topics subscribed to now, in order."""
+        self._is_assigned = False
         self._queues: dict[MessageQueue, PullQueue] = {}
         self._arrived = asyncio.Event()
         self._turn = 0
         self._rebalancer = Rebalancer(
-            self._session, calls, lambda: list(self._subscriptions), allocate, self._apply
+            self._session, calls, lambda: list(self._subscribed), allocate, self._apply
         )
 
     # ---- life ----
@@ -126,14 +129,15 @@ class PullConsumer:
         """Share the queues of ``topic`` with the group, and take the messages that ``expression`` selects:
         ``*`` or tags, ``a || b``. Raises IllegalNameError, ValueError; ClientError after :meth:`assign`."""
         check_topic(topic)
-        if self._assigned:
+        if self._is_assigned:
             raise ClientError("queues were assigned; a consumer either subscribes or is assigned queues")
-        self._subscriptions[topic] = parse_expression(topic, expression, now_ms())
+        self._data[topic] = parse_expression(topic, expression, now_ms())
+        self._subscribed[topic] = None
         self._rebalancer.wake(announce=True)
 
     def unsubscribe(self, topic: str) -> None:
         """Consume ``topic`` no more."""
-        self._subscriptions.pop(topic, None)
+        self._subscribed.pop(topic, None)
         self._rebalancer.wake(announce=True)
 
     def assign(self, queues: Iterable[MessageQueue], expression: str = ALL_TAGS) -> None:
@@ -141,12 +145,12 @@ class PullConsumer:
 
         Raises ClientError after :meth:`subscribe`.
         """
-        if self._subscriptions:
+        if self._subscribed:
             raise ClientError("topics are subscribed to; a consumer either subscribes or is assigned queues")
         wanted = set(queues)
-        self._assigned = {
-            queue.topic: parse_expression(queue.topic, expression, now_ms()) for queue in sorted(wanted)
-        }
+        self._is_assigned = True
+        for queue in wanted:
+            self._data[queue.topic] = parse_expression(queue.topic, expression, now_ms())
         for queue in set(self._queues) - wanted:
             self._queues.pop(queue).stop(self._puller)
         for queue in sorted(wanted - set(self._queues)):
@@ -182,16 +186,13 @@ class PullConsumer:
     def _add(self, queue: MessageQueue) -> None:
         self._queues[queue] = PullQueue(
             queue,
-            lambda: self._data(queue.topic),
+            lambda: self._data[queue.topic],
             self._arrived,
             count_max=self._cached_count_max,
             bytes_max=self._cached_bytes_max,
         )
         if self._session.is_open:
             self._queues[queue].start(self._session, self._puller, self._start_offset, None)
-
-    def _data(self, topic: str) -> SubscriptionData:
-        return self._subscriptions.get(topic) or self._assigned[topic]
 
     # ---- messages ----
 
@@ -338,8 +339,11 @@ class PullConsumer:
             "CONSUME_ACTIVELY",
             "CLUSTERING",
             self._consume_from.value,
-            list(self._subscriptions.values()),
+            self._subscription_data(),
         )
+
+    def _subscription_data(self) -> list[SubscriptionData]:
+        return [self._data[topic] for topic in self._subscribed]
 
     def rebalance_now(self) -> None:
         """The members of the group changed."""
@@ -365,7 +369,7 @@ class PullConsumer:
             "PROP_CONSUMER_START_TIMESTAMP": str(self._started_ms),
         }
         queues = {queue: held.info() for queue, held in self._queues.items()}
-        return RunningInfo(properties, list(self._subscriptions.values()), queues, {})
+        return RunningInfo(properties, self._subscription_data(), queues, {})
 
     async def consume_directly(self, message: MessageExt) -> DirectResult:
         """There is no listener that could consume it."""

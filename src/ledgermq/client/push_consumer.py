@@ -225,6 +225,7 @@ class PushConsumer:
     def unsubscribe(self, topic: str) -> None:
         """Consume ``topic`` no more."""
         self._subscriptions.remove(topic)
+        self._queues.stop_listening(topic)
         self._rebalancer.wake(announce=True)
 
     async def commit(self) -> None:

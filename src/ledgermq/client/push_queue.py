@@ -202,8 +202,8 @@ class PushQueue:
         self.last_pull_ms = now_ms()
 
     def commit_offset(self) -> int | None:
-        """What may be committed with the next pull."""
-        return self.consumption.offsets.get(self.queue)
+        """What may be committed with the next pull: nothing when brokers do not keep the offsets."""
+        return None if self.consumption.failed is None else self.consumption.offsets.get(self.queue)
 
     def put(self, messages: list[MessageExt]) -> None:
         """Take messages, in the order of their offsets."""

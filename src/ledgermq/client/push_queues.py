@@ -65,11 +65,14 @@ class PushQueues:
         """Take the queues of ``topic`` in ``share`` and give back the others; False when some of them cannot
         be taken yet."""
         for queue in [queue for queue in self.held if queue.topic == topic and queue not in share]:
-            log.info("%s is not ours any more", queue)
-            self._leaving[queue] = self._consumption.spawn(self._leave(self.held.pop(queue)))
+            self._give_back(queue)
         complete = True
         for queue in share:
             if queue in self._leaving:
+                complete = False
+            elif queue in self.held and self.held[queue].stopping:
+                # Unsubscribed from and subscribed to again before the queue was given back.
+                self._give_back(queue)
                 complete = False
             elif queue not in self.held:
                 log.info("%s is ours", queue)
@@ -79,6 +82,12 @@ class PushQueues:
             ours = [self.held[queue] for queue in share if queue in self.held]
             complete = await self._lock(queue for queue in ours if not queue.locked_ms) and complete
         return complete
+
+    def stop_listening(self, topic: str) -> None:
+        """Call no listener for ``topic`` any more; its queues are given back at the next rebalance."""
+        for queue in self.held.values():
+            if queue.queue.topic == topic:
+                queue.stopping = True
 
     def set_paused(self, paused: bool) -> None:
         """Stop pulling, or go on."""
@@ -95,6 +104,10 @@ class PushQueues:
         stopping = [self._stop(queue, wait_seconds) for queue in self.held.values()]
         await asyncio.gather(*stopping, *self._leaving.values())
         self.held.clear()
+
+    def _give_back(self, queue: MessageQueue) -> None:
+        log.info("%s is not ours any more", queue)
+        self._leaving[queue] = self._consumption.spawn(self._leave(self.held.pop(queue)))
 
     def _new_queue(self, queue: MessageQueue) -> PushQueue:
         made: PushQueue

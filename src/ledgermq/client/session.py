@@ -151,14 +151,18 @@ class Session:
         return encode_json(HeartbeatData(self.client_id, producers, consumers))
 
     async def _unregister(self) -> None:
-        addresses = self.routes.addresses(masters_only=self.consumer is None)
+        addresses = sorted(self.connections.greeted)
         header = UnregisterClient(
             client_id=self.client_id,
             producer_group=self.producer_group,
             consumer_group=self.consumer().group_name if self.consumer else None,
         )
-        command = [request(RequestCode.UNREGISTER_CLIENT, header) for _ in addresses]
-        asked = map(self.connections.ask, addresses, command, [UNREGISTER_TIMEOUT_MS] * len(addresses))
-        for result in await asyncio.gather(*asked, return_exceptions=True):
-            if isinstance(result, Exception):
-                log.info("not unregistered: %s", result)
+
+        async def leave(address: str) -> None:
+            try:
+                command = request(RequestCode.UNREGISTER_CLIENT, header)
+                await self.connections.ask(address, command, UNREGISTER_TIMEOUT_MS)
+            except ClientError as error:
+                log.info("not unregistered: %s", error)
+
+        await asyncio.gather(*(leave(address) for address in addresses))
