@@ -225,12 +225,11 @@ class Connection:
             return
         try:
             result = handler(command, self)
-        except PeerError as error:
-            self._answer_error(command, error.code, error.remark)
+        except PeerError as refusal:
+            self._answer_error(command, refusal.code, refusal.remark)
             return
         except Exception as error:  # the one place that keeps a handler's bug from ending the process
-            log.exception("request code %d of %s failed", command.code, self.remote)
-            self._answer_error(command, ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+            self._answer_bug(command, error)
             return
         if result is None:
             return
@@ -249,14 +248,18 @@ class Connection:
     async def _finish(self, command: Command, result: Awaitable[Command | None]) -> None:
         try:
             answer = await result
-        except PeerError as error:
-            self._answer_error(command, error.code, error.remark)
+        except PeerError as refusal:
+            # Compiled, a variable keeps its first type: the two exceptions must not share a name.
+            self._answer_error(command, refusal.code, refusal.remark)
         except Exception as error:  # as in _dispatch
-            log.exception("request code %d of %s failed", command.code, self.remote)
-            self._answer_error(command, ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+            self._answer_bug(command, error)
         else:
             if answer is not None:
                 self.reply(command, answer)
+
+    def _answer_bug(self, request: Command, error: Exception) -> None:
+        log.error("request code %d of %s failed", request.code, self.remote, exc_info=error)
+        self._answer_error(request, ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
 
     def _answer_error(self, request: Command, code: int, remark: str) -> None:
         answer = Command(code)
