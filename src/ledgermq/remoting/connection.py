@@ -229,6 +229,7 @@ class Connection:
             self._answer_error(command, refusal.code, refusal.remark)
             return
         except Exception as error:  # the one place that keeps a handler's bug from ending the process
+            log.exception("request code %d of %s failed", command.code, self.remote)
             self._answer_bug(command, error)
             return
         if result is None:
@@ -252,13 +253,13 @@ class Connection:
             # Compiled, a variable keeps its first type: the two exceptions must not share a name.
             self._answer_error(command, refusal.code, refusal.remark)
         except Exception as error:  # as in _dispatch
+            log.exception("request code %d of %s failed", command.code, self.remote)
             self._answer_bug(command, error)
         else:
             if answer is not None:
                 self.reply(command, answer)
 
     def _answer_bug(self, request: Command, error: Exception) -> None:
-        log.error("request code %d of %s failed", request.code, self.remote, exc_info=error)
         self._answer_error(request, ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
 
     def _answer_error(self, request: Command, code: int, remark: str) -> None:
