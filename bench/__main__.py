@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench import report
-from bench.brokers import JAVA, Java, Side
+from bench.brokers import JAVA, Java, Side, exit_on_sigterm
 from bench.cases import CASES, TINY, Bench, Settings
 from bench.clients import ROOT, Clients, PythonClients, StockClients, build_java
 from bench.wire import WireError
@@ -144,4 +144,5 @@ def _measure(options: argparse.Namespace, settings: Settings, sides: list[Side],
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -8,6 +8,7 @@ does not name is each one's default.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -210,6 +211,15 @@ class Cluster:
             return accepts_connections(address)
 
         eventually(look, 120, what=f"{program.name} listening at {address}, see {program.log_path}")
+
+
+def exit_on_sigterm() -> None:
+    """Makes a SIGTERM end this process by way of everything that ends the programs it has started."""
+
+    def leave(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 @contextmanager

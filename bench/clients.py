@@ -136,7 +136,9 @@ class PythonClients:
         return load("drain", cluster, topic, "--group", group, "--messages", str(messages))
 
 
-def load(command: str, cluster: Cluster, topic: str, *arguments: str) -> Program:
+def load(
+    command: str, cluster: Cluster, topic: str, *arguments: str, queue_count: int = QUEUE_COUNT
+) -> Program:
     """Starts `python -m bench.load` with the interpreter that runs the harness."""
     argv = [
         sys.executable,
@@ -149,7 +151,7 @@ def load(command: str, cluster: Cluster, topic: str, *arguments: str) -> Program
         topic,
         *arguments,
     ]
-    argv += ["--queues", str(QUEUE_COUNT)]
+    argv += ["--queues", str(queue_count)]
     return Program(
         f"load {command}", argv, log_path=cluster.folder / "load.out", env={"PYTHONPATH": str(ROOT)}
     )

@@ -131,11 +131,14 @@ def send(options: argparse.Namespace) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     limit = -(-options.messages // (options.batch * options.connections)) if options.messages else 1 << 62
+    topics = [f"{options.topic}-{number}" for number in range(options.topics)] or [options.topic]
     senders = []
     with selectors.DefaultSelector() as selector:
         for _ in range(options.connections):
             templates = [
-                Template(options.topic, q, options.body_bytes, options.batch) for q in range(options.queues)
+                Template(topic, queue_id, options.body_bytes, options.batch)
+                for topic in topics
+                for queue_id in range(options.queues)
             ]
             sender = Sender(options.broker, templates, options.batch, options.in_flight)
             senders.append(sender)
@@ -213,6 +216,7 @@ def main() -> None:
         command.add_argument("--messages", type=int, default=0)
     commands.choices["drain"].add_argument("--group", required=True)
     command = commands.choices["send"]
+    command.add_argument("--topics", type=int, default=0, help="send to TOPIC-0, TOPIC-1, ... in turn")
     command.add_argument("--connections", type=int, default=1)
     command.add_argument("--in-flight", type=int, default=64, help="requests outstanding per connection")
     command.add_argument("--body-bytes", type=int, default=128)
