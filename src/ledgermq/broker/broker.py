@@ -232,7 +232,14 @@ class Broker:
         self._registrar = Registrar(config, self.topics, RemotingClient(), self.address, self._ha_address())
         access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
         self._pulls = PullHandlers(
-            config, access, store.reader, store.queue, self.offsets, self._executor, now_ms
+            config,
+            access,
+            store.reader,
+            store.queue,
+            self.offsets,
+            self.stats.missed_pulls,
+            self._executor,
+            now_ms,
         )
         sends = SendHandlers(
             config,
@@ -247,7 +254,7 @@ class Broker:
             now_ms,
         )
         backs = SendBackHandlers(
-            config, self.topics, self.groups, store, self._path, self._commits, levels, now_ms
+            config, self.topics, self.groups, store, self._path, self._commits, levels, self.stats, now_ms
         )
         self._clients_handlers = ClientHandlers(config, self.topics, self.groups, self.clients, now_ms)
         groups = GroupHandlers(self.groups, self.offsets, self.stats, self.files, now_ms)

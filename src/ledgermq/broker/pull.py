@@ -215,6 +215,7 @@ class PullHandlers:
         reader: MessageReader,
         queue_of: Callable[[bytes, int], ConsumeQueue],
         offsets: OffsetTable,
+        missed: Traffic,
         executor: Executor,
         now_ms: Callable[[], int],
     ) -> None:
@@ -223,6 +224,7 @@ class PullHandlers:
         self._reader = reader
         self._queue_of = queue_of
         self._offsets = offsets
+        self._missed = missed
         self._executor = executor
         self._now_ms = now_ms
         self.parked: ParkedPulls[ConsumeQueue, Pull] = ParkedPulls()
@@ -262,8 +264,10 @@ class PullHandlers:
 
     def _answer_or_park(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
         code = code_of(result.status, pull.offset)
-        if code == ResponseCode.PULL_NOT_FOUND and self._park(pull, queue):
-            return None
+        if code == ResponseCode.PULL_NOT_FOUND:
+            self._missed.add(0, 0)
+            if self._park(pull, queue):
+                return None
         return self._answer(pull, result, code)
 
     def _park(self, pull: Pull, queue: ConsumeQueue) -> bool:

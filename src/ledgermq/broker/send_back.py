@@ -18,6 +18,7 @@ from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
 from ledgermq.broker.send import check_properties, outbox_of, refusal_of, refuse_if_unwritable
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import SendPath
+from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import offset_message_id
@@ -55,6 +56,7 @@ class SendBackHandlers:
         path: SendPath,
         commits: Commits,
         levels: DelayLevels,
+        stats: BrokerStats,
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
@@ -64,6 +66,7 @@ class SendBackHandlers:
         self._path = path
         self._commits = commits
         self._levels = levels
+        self._stats = stats
         self._now_ms = now_ms
 
     def table(self) -> dict[int, Handler]:
@@ -132,6 +135,7 @@ class SendBackHandlers:
         scan = PropertyScan()
         scan.scan(encoded)
         self._path.put(target, send, record.born_host, record.body, encoded, scan)
+        self._stats.send_backs(group.group_name, properties[RETRY_TOPIC]).add(1, len(record.body))
 
     def _writable(self, name: str, queue_nums: int, sys_flag: int) -> str:
         perm = PERM_WRITE | PERM_READ

@@ -6,9 +6,11 @@ general way of :mod:`ledgermq.broker.send`, which ends in :meth:`SendPath.append
 that writes a record and its reply.
 
 A reply carries what Java's does: msgId (hex of the store host and the log offset; ids joined by commas for a
-batch), queueId, queueOffset, transactionId (the message's unique key), MSG_REGION and TRACE_ON.
+batch), queueId, queueOffset, transactionId (the unique key of the message or of the batch), MSG_REGION and
+TRACE_ON. A message gets the last two as properties too, and CLUSTER; those of a batch stay as they are.
 
-Rules of this file: it is compiled; nothing here creates a topic or explains an error.
+Rules of this file: it is compiled; nothing here creates a topic or explains an error. A topic whose
+configuration has changed is forgotten here, with its queues: it may come back as another one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from mypy_extensions import i32, i64, u8
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.send_frame import SEND_BATCH_MESSAGE, SendFrame
 from ledgermq.broker.traffic import Traffic
-from ledgermq.message.properties import PropertyScan
+from ledgermq.message.properties import PropertyScan, encode_properties
 from ledgermq.remoting.codes import FLAG_ONEWAY, VERSION_5_5_0
 from ledgermq.remoting.connection import Connection, FastPath
 from ledgermq.store.commit_log import CommitLog
@@ -38,7 +40,8 @@ _COMPILED: Final = not __file__.endswith(".py")
 
 PROPERTIES_BYTES_MAX: Final[i64] = 32767
 """The record keeps the length of the properties in a signed int16."""
-TRANSACTION_BITS: Final[i64] = 0xC
+REFUSED_SYS_FLAGS: Final[i64] = 0x8C
+"""Transaction states, and a batch stored as one message: they go the general way, which refuses them."""
 HEX: Final = b"0123456789ABCDEF"
 
 
@@ -85,15 +88,24 @@ class SendPath(FastPath):
         self._queue_of: Callable[[bytes, int], ConsumeQueue] = queue_of
         self._traffic_of: Callable[[bytes], Traffic] = traffic_of
         self._now_ms: Callable[[], int] = now_ms
-        self._cluster_property: bytes = b"CLUSTER\x01" + cluster.encode() + b"\x02"
         self._store_host_hex: bytes = commit_log.store_host.hex().upper().encode()
-        trace = b"true" if trace_on else b"false"
-        self._binary_tail: bytes = _binary_field(b"MSG_REGION", region.encode()) + _binary_field(
-            b"TRACE_ON", trace
-        )
-        self._json_tail: bytes = b'","MSG_REGION":"' + region.encode() + b'","TRACE_ON":"' + trace + b'"}'
         self._frame: SendFrame = SendFrame()
         self._scan: PropertyScan = PropertyScan()
+        self.added_properties: dict[str, str] = {
+            "CLUSTER": cluster,
+            "MSG_REGION": region,
+            "TRACE_ON": "true" if trace_on else "false",
+        }
+        """What each message gets, in place of what its sender may have said."""
+        self._added: bytes = encode_properties(self.added_properties)
+        self._binary_tail: bytes = b""
+        tail = BytesWriter()
+        for name in ("MSG_REGION", "TRACE_ON"):
+            value = self.added_properties[name].encode()
+            self._binary_tail += _binary_field(name.encode(), value)
+            tail.write(b'","' + name.encode() + b'":"')
+            _write_json_text(tail, value)
+        self._json_tail: bytes = tail.getvalue() + b'"}'
 
     def take(self, connection: Connection, frame: bytes, at: i64, end: i64) -> bool:
         send = self._frame
@@ -101,7 +113,7 @@ class SendPath(FastPath):
             return False
         topic = self.topics.get(send.topic)
         outbox = connection.attachment
-        if topic is None or not isinstance(outbox, Outbox) or send.sys_flag & TRANSACTION_BITS != 0:
+        if topic is None or not isinstance(outbox, Outbox) or send.sys_flag & REFUSED_SYS_FLAGS != 0:
             return False
         if send.queue_id < 0 or send.queue_id >= len(topic.queues):
             return False
@@ -128,13 +140,13 @@ class SendPath(FastPath):
         return topic
 
     def forget(self, name: bytes) -> None:
-        """The topic's configuration has changed: its next message takes the general way."""
-        self.topics.pop(name, None)
-
-    def forget_queues(self, name: bytes) -> None:
-        """The topic was deleted."""
+        """The topic has changed or is gone: its next message takes the general way."""
         self.topics.pop(name, None)
         self.known.pop(name, None)
+
+    def forget_checks(self) -> None:
+        """What clients may do has changed: the next message of every topic takes the general way."""
+        self.topics.clear()
 
     def append(self, outbox: Outbox, topic: SendTopic, send: SendFrame, body: bytes) -> bool:
         """Append one plain message and prepare its reply; False, with nothing done, when its properties need
@@ -147,27 +159,29 @@ class SendPath(FastPath):
             return False
         properties = send.properties
         if i64(properties[len(properties) - 1]) == 2:
-            properties = properties + self._cluster_property
+            properties = properties + self._added
         else:
-            properties = properties + b"\x02" + self._cluster_property
+            properties = properties + b"\x02" + self._added
         if len(properties) > PROPERTIES_BYTES_MAX:
             return False
-        self.append_as(outbox, topic, send, body, properties, scan)
+        self.append_as(outbox, topic, send.queue_id, send, body, properties, scan)
         return True
 
     def append_as(
         self,
         outbox: Outbox,
         topic: SendTopic,
+        queue_id: i64,
         send: SendFrame,
         body: bytes,
         properties: bytes,
         scan: PropertyScan,
     ) -> None:
-        """Append one message with ``properties``, which ``scan`` has read, and prepare its reply."""
-        queue_offset: i64 = topic.queues[send.queue_id].next_offset
-        log_offset: i64 = self.put(topic, send, outbox.born_host, body, properties, scan)
-        topic.traffic.add(1, len(body))
+        """Append one message to a queue of ``topic`` and prepare its reply, which names the queue that the
+        sender asked for (a retry lies elsewhere meanwhile); ``scan`` has read ``properties``."""
+        queue_offset: i64 = topic.queues[queue_id].next_offset
+        log_offset: i64 = self.put(topic, queue_id, send, outbox.born_host, body, properties, scan)
+        topic.traffic.add(1, self._log.end - log_offset)
         if send.flag & FLAG_ONEWAY != 0:
             self._commits.appended()
             return
@@ -180,6 +194,7 @@ class SendPath(FastPath):
     def put(
         self,
         topic: SendTopic,
+        queue_id: i64,
         send: SendFrame,
         born_host: bytes,
         body: bytes,
@@ -191,7 +206,7 @@ class SendPath(FastPath):
         Nothing is written yet: the caller asks ``commits`` for it.
         """
         return self._log.append(
-            topic.queues[send.queue_id],
+            topic.queues[queue_id],
             send.message_flag,
             send.sys_flag,
             send.born_timestamp,
@@ -218,7 +233,7 @@ class SendPath(FastPath):
             send.reconsume_times,
             units,
         )
-        topic.traffic.add(len(log_offsets), len(units))
+        topic.traffic.add(len(log_offsets), self._log.end - log_offsets[0])
         if send.flag & FLAG_ONEWAY != 0:
             self._commits.appended()
             return
@@ -227,7 +242,11 @@ class SendPath(FastPath):
             if len(ids) > 0:
                 ids.append(44)
             self._write_id(ids, log_offset)
-        self._write_reply(self._commits.writer(outbox, True), send, ids.getvalue(), queue_offset, b"")
+        scan = self._scan
+        scan.scan(send.properties)
+        unique_key = send.properties[scan.unique_at : scan.unique_end] if scan.unique_end != 0 else b""
+        out = self._commits.writer(outbox, not waits_not(scan, send.properties))
+        self._write_reply(out, send, ids.getvalue(), queue_offset, unique_key)
 
     def _write_id(self, out: BytesWriter, log_offset: i64) -> None:
         """The offset message id (Java: ``MessageDecoder.createMessageId``)."""

@@ -104,6 +104,7 @@ class TestNumbers:
                 assert all(isinstance(value, str) for value in table.values())
                 assert table["msgPutTotalTodayNow"] == "1"
                 assert table["putTps"] == "0.1 0.1 0.1"
+                assert table["putMessageSizeTotal"] == table["commitLogMaxOffset"]
                 assert table["commitLogMaxOffset"] == str(broker.broker.store.max_log_offset)
                 assert 0 < float(table["commitLogDiskRatio"]) <= 1
 
