@@ -20,8 +20,8 @@ GROUP = "GroupA"
 TOPIC = "TopicA"
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 20))
+def run(test: Coroutine[Any, Any, None], seconds: float = 20) -> None:
+    asyncio.run(asyncio.wait_for(test, seconds))
 
 
 class Asked:
