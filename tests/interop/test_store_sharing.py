@@ -155,8 +155,12 @@ class Session:
             driver.wait_for_route(namesrv, queue.topic)
         now = self.read([queue for queue in content.queues if queue.topic in ("orders", "events", "large")])
         for queue, messages in content.messages.items():
-            assert len(now.messages[queue]) == len(messages), queue
-            for before, after in zip(messages, now.messages[queue], strict=True):
+            found = now.messages[queue]
+            if how == "kill" and queue.topic.startswith("%RETRY%"):
+                # The delay levels' progress is saved every ten seconds: a delivery may come twice.
+                found = found[: len(messages)]
+            assert len(found) == len(messages), queue
+            for before, after in zip(messages, found, strict=True):
                 assert after == before, queue
         assert now.by_key == content.by_key
         for (group, queue), offset in content.committed.items():

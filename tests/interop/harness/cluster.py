@@ -50,7 +50,7 @@ class JavaPrograms:
     ) -> list[str]:
         return [
             toolchain.java(),
-            f"-Xms{heap_mb // 2}m",
+            "-Xms64m",
             f"-Xmx{heap_mb}m",
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",

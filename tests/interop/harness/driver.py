@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 from tests.interop.harness.cluster import Cluster, JavaPrograms
-from tests.interop.harness.programs import eventually
+from tests.interop.harness.programs import dies_with_us, eventually
 
 # Response codes the tests name.
 MESSAGE_ILLEGAL = 13
@@ -105,11 +105,17 @@ class Driver:
     def __init__(self, java: JavaPrograms, serialize_type: str, log_path: Path) -> None:
         self.serialize_type = serialize_type
         self.log_path = log_path
-        argv = java.argv("ledgermq.interop.Driver", properties=(f"rocketmq.serialize.type={serialize_type}",))
+        properties = (f"rocketmq.serialize.type={serialize_type}",)
+        # Whole queues of large bodies travel as one line.
+        argv = java.argv("ledgermq.interop.Driver", heap_mb=1024, properties=properties)
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                dies_with_us(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
             )
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._read_answers, daemon=True).start()

@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,7 +38,7 @@ class Program:
         with log_path.open("ab") as log:
             self._log_start = log.tell()  # a restarted program appends; its lines are those after this
             self._process = subprocess.Popen(
-                list(argv),
+                dies_with_us(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -98,6 +99,14 @@ class Program:
     def _forget(self) -> None:
         if self in _running:
             _running.remove(self)
+
+
+def dies_with_us(argv: Sequence[str]) -> list[str]:
+    """The same command, killed by the kernel when this process ends in a way that runs no clean-up."""
+    setpriv = shutil.which(
+        "setpriv"
+    )  # of util-linux; where it is missing, only kill -9 of us leaves programs
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
 
 
 @atexit.register

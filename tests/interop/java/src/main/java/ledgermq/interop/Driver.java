@@ -51,14 +51,21 @@ public final class Driver {
 
         answers.println("{\"ready\":true}");
         answers.flush();
-        BufferedReader commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        for (String line = commands.readLine(); line != null; line = commands.readLine()) {
-            answers.println(JSON.toJSONString(answer(operations, line),
-                JSONWriter.Feature.WriteNulls, JSONWriter.Feature.WriteNonStringKeyAsString));
-            answers.flush();
+        int exitCode = 1;
+        try {
+            BufferedReader commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+            for (String line = commands.readLine(); line != null; line = commands.readLine()) {
+                answers.println(JSON.toJSONString(answer(operations, line),
+                    JSONWriter.Feature.WriteNulls, JSONWriter.Feature.WriteNonStringKeyAsString));
+                answers.flush();
+            }
+            exitCode = 0;
+        } catch (Throwable error) {
+            error.printStackTrace();
+        } finally {
+            // Client threads are not daemons: without this the JVM would outlive its tests.
+            Runtime.getRuntime().halt(exitCode);
         }
-        // Client threads are not daemons: without this a test session that ends early would leave the JVM behind.
-        Runtime.getRuntime().halt(0);
     }
 
     private static Map<String, Object> answer(Map<String, Operation> operations, String line) {
