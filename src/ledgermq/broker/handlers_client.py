@@ -76,16 +76,23 @@ class ClientHandlers:
         if not 0 < len(beat.client_id) <= CLIENT_ID_CHARS_MAX:
             remark = f"clientID of {len(beat.client_id)} characters, 1 to {CLIENT_ID_CHARS_MAX} are allowed"
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+        for data in beat.consumers:
+            for subscription in data.subscriptions:
+                names.check_topic(subscription.topic)
+        for producer in beat.producers:
+            names.check_group(producer.group_name)
         client = Client(beat.client_id, connection.remote, command.language, command.version)
         now_ms = self._now_ms()
         must_resend = beat.heartbeat_fingerprint == 0
-        for data in beat.consumers:
-            if self._consumer_beats(data, client, connection, beat, now_ms):
-                must_resend = True
-        for producer in beat.producers:
-            names.check_group(producer.group_name)
-            self._clients.register_producer(connection, client, producer.group_name, now_ms)
-        self.announce()
+        try:
+            for data in beat.consumers:
+                if self._consumer_beats(data, client, connection, beat, now_ms):
+                    must_resend = True
+            for producer in beat.producers:
+                self._clients.register_producer(connection, client, producer.group_name, now_ms)
+        finally:
+            # At a limit, those before it are registered nevertheless.
+            self.announce()
         answer = response()
         answer.ext["IS_SUPPORT_HEART_BEAT_V2"] = "true"
         answer.ext["IS_SUB_CHANGE"] = "true" if must_resend else "false"
@@ -99,8 +106,6 @@ class ClientHandlers:
         group = self._groups.find_or_create(name, now_ms)
         if group is None:
             return False
-        for subscription in data.subscriptions:
-            names.check_topic(subscription.topic)
         self._topics.create_for_retry(
             names.retry_topic(name),
             group.retry_queue_nums,
