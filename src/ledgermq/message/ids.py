@@ -26,7 +26,7 @@ Rules of this file: no clock and no random source of its own; a decoder returns 
 from __future__ import annotations
 
 import ipaddress
-import time
+from datetime import datetime, timedelta
 from typing import Final
 
 _IPV4_ID_CHARS: Final = 32
@@ -65,10 +65,10 @@ class UniqueKeys:
 
 def month_bounds_ms(now_ms: int) -> tuple[int, int]:
     """When the local month that holds ``now_ms`` began, and when the next one begins."""
-    local = time.localtime(now_ms // 1000)
-    begin = time.mktime((local.tm_year, local.tm_mon, 1, 0, 0, 0, 0, 0, -1))
-    end = time.mktime((local.tm_year, local.tm_mon + 1, 1, 0, 0, 0, 0, 0, -1))
-    return int(begin) * 1000, int(end) * 1000
+    local = datetime.fromtimestamp(now_ms // 1000)
+    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = (begin + timedelta(days=32)).replace(day=1)
+    return int(begin.timestamp()) * 1000, int(end.timestamp()) * 1000
 
 
 def offset_message_id(ip: bytes, port: int, log_offset: int) -> str:
