@@ -7,7 +7,8 @@ and the next begins when it ends).
 
 Rules of this file: it is compiled. A reply stands in ``Outbox.safe`` or ``Outbox.held`` and reaches the
 socket only from here, so no acknowledgement can leave before its bytes are where they were promised to be.
-A write that fails turns the replies of its turn into errors; an fsync that fails stops the broker.
+A write that fails turns the replies of its turn into errors; an fsync that fails stops the broker, and nobody
+who waits for it is answered.
 """
 
 from __future__ import annotations
@@ -46,13 +47,23 @@ class Outbox:
         self.listed: bool = False
 
 
-class _Group:
-    """Replies that leave when the log is flushed up to ``end``."""
+class _Waiting:
+    """What one turn left to wait until the log is flushed up to ``end``.
 
-    def __init__(self, end: int, replies: list[tuple[Connection, bytes]], deadline: float) -> None:
+    Replies wait until ``deadline`` at most (seconds of the loop's clock), callbacks as long as it takes.
+    """
+
+    def __init__(
+        self,
+        end: int,
+        deadline: float,
+        replies: list[tuple[Connection, bytes]],
+        callbacks: list[Callable[[bool], None]],
+    ) -> None:
         self.end: int = end
-        self.replies: list[tuple[Connection, bytes]] = replies
         self.deadline: float = deadline
+        self.replies: list[tuple[Connection, bytes]] = replies
+        self.callbacks: list[Callable[[bool], None]] = callbacks
 
 
 class Commits:
@@ -76,11 +87,15 @@ class Commits:
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._scheduled: bool = False
         self._turn: list[Outbox] = []
-        self._waiting: list[_Group] = []
-        self._waiting_bytes: i64 = 0
-        self._flushing: bool = False
-        self._stopped: bool = False
         self._callbacks: list[Callable[[bool], None]] = []
+        self._waiting: list[_Waiting] = []
+        """By ``end`` and by ``deadline``, both ascending."""
+        self._waiting_bytes: i64 = 0
+        self._flush: asyncio.Future[int] | None = None
+        """The flush under way."""
+        self._stopped: bool = False
+        self._failing: bool = False
+        """The last write failed; it was logged then."""
 
     def appended(self) -> None:
         """Something was appended: it is committed when this turn of the loop is over."""
@@ -99,7 +114,8 @@ class Commits:
         return outbox.held if wait and self.sync_flush else outbox.safe
 
     def on_commit(self, callback: Callable[[bool], None]) -> None:
-        """Call ``callback(written)`` after this turn's commit; for appends that no client waits for."""
+        """For appends that no client waits for: call ``callback(True)`` when they are as safe as an
+        acknowledged message is, ``callback(False)`` when they were not written."""
         self._callbacks.append(callback)
         self.appended()
 
@@ -117,11 +133,19 @@ class Commits:
         try:
             grown = self._log.commit_pending()
         except StoreWriteError as error:
-            log.error("%s", error)
-            self._fail(turn, str(error))
-            for callback in callbacks:
-                callback(False)
+            if not self._failing:
+                self._failing = True
+                log.error("messages are refused: %s", error)
+            self._fail(turn, callbacks, str(error))
             return
+        except Exception as error:  # a bug: what the store holds in memory is not to be trusted any more
+            log.exception("a commit failed")
+            self._on_fatal(error)
+            self._fail(turn, callbacks, f"the broker stops: {error}")
+            return
+        if self._failing:
+            self._failing = False
+            log.info("messages are taken again")
         held: list[tuple[Connection, bytes]] = []
         for outbox in turn:
             outbox.listed = False
@@ -134,16 +158,18 @@ class Commits:
                 outbox.held = BytesWriter()
                 held.append((outbox.connection, replies))
                 self._waiting_bytes += len(replies)
-        if held:
-            deadline = self._loop.time() + self._flush_timeout_seconds
-            self._waiting.append(_Group(self._log.written, held, deadline))
-            self._begin_flush()
-        if grown:
-            self._on_growth(grown)
+        if self.sync_flush:
+            if held or callbacks:
+                deadline = self._loop.time() + self._flush_timeout_seconds
+                self._waiting.append(_Waiting(self._log.written, deadline, held, callbacks))
+                callbacks = []
+            self._flush_rest()
         for callback in callbacks:
             callback(True)
+        if grown:
+            self._on_growth(grown)
 
-    def _fail(self, turn: list[Outbox], remark: str) -> None:
+    def _fail(self, turn: list[Outbox], callbacks: list[Callable[[bool], None]], remark: str) -> None:
         """Turn the replies written in advance into errors: nothing of this turn is in the log."""
         for outbox in turn:
             outbox.listed = False
@@ -151,48 +177,74 @@ class Commits:
             outbox.safe = BytesWriter()
             outbox.held = BytesWriter()
             outbox.connection.write(replace_replies(replies, ResponseCode.SERVICE_NOT_AVAILABLE, remark))
+        for callback in callbacks:
+            callback(False)
 
     # ---- flush ----
 
-    def _begin_flush(self) -> None:
-        if self._flushing or self._stopped:
-            return
-        self._flushing = True
-        future = self._loop.run_in_executor(self._executor, self._log.flush)
-        future.add_done_callback(self._flushed)
+    def flush_soon(self) -> None:
+        """Begin a flush that no reply waits for (ASYNC_FLUSH, by time)."""
+        if self._flush is None and not self._stopped:
+            flush = self._loop.run_in_executor(self._executor, self._log.flush)
+            self._flush = flush
+            flush.add_done_callback(self._flushed)
 
-    def _flushed(self, future: asyncio.Future[int]) -> None:
-        self._flushing = False
-        error = future.exception()
+    def _flush_rest(self) -> None:
+        """SYNC_FLUSH: nothing stays unflushed; what comes during a flush has the next one together."""
+        if self._log.written > self._log.flushed:
+            self.flush_soon()
+
+    def _flushed(self, flush: asyncio.Future[int]) -> None:
+        self._flush = None
+        if self._stopped:
+            return
+        error = flush.exception()
         if error is not None:
             # The kernel may have dropped the pages it could not write: no later fsync can be believed.
             self._stopped = True
             self._on_fatal(error)
             return
-        flushed = future.result()
+        flushed = flush.result()
         grown = self._log.confirm(flushed)
+        while self._waiting and self._waiting[0].end <= flushed:
+            self._release(self._waiting.pop(0))
         if grown:
             self._on_growth(grown)
-        still_waiting: list[_Group] = []
-        now = self._loop.time()
-        for group in self._waiting:
-            if group.end > flushed:
-                still_waiting.append(group)
-                continue
-            late = now > group.deadline
-            for connection, replies in group.replies:
-                self._waiting_bytes -= len(replies)
-                if late:
-                    remark = f"the flush took longer than {self._flush_timeout_seconds} s"
-                    replies = replace_replies(replies, ResponseCode.FLUSH_DISK_TIMEOUT, remark)
-                connection.write(replies)
-        self._waiting = still_waiting
-        if still_waiting:
-            self._begin_flush()
+        if self.sync_flush:
+            self._flush_rest()
 
-    def flush_soon(self) -> None:
-        """Begin a flush that no reply waits for (ASYNC_FLUSH, by time)."""
-        self._begin_flush()
+    def _release(self, waiting: _Waiting) -> None:
+        for connection, replies in waiting.replies:
+            self._waiting_bytes -= len(replies)
+            connection.write(replies)
+        for callback in waiting.callbacks:
+            callback(True)
+
+    def expire(self) -> None:
+        """Answer who has waited for a flush longer than ``syncFlushTimeout``; call it once a second."""
+        now = self._loop.time()
+        remark = f"the message is written, its flush takes longer than {self._flush_timeout_seconds} s"
+        for waiting in self._waiting:
+            if waiting.deadline > now:
+                break
+            for connection, replies in waiting.replies:
+                self._waiting_bytes -= len(replies)
+                connection.write(replace_replies(replies, ResponseCode.FLUSH_DISK_TIMEOUT, remark))
+            waiting.replies = []
+
+    # ---- the end ----
+
+    async def drain(self) -> None:
+        """Commit, and return when everyone who waits for a flush so far has been answered."""
+        self.commit()
+        end: int = self._log.written
+        while self._flush is not None and self._waiting and self._waiting[0].end <= end:
+            await asyncio.wait([self._flush])
+
+    def stop(self) -> None:
+        """Commit, and begin no flush any more; one under way may still end."""
+        self.commit()
+        self._stopped = True
 
 
 def replace_replies(replies: bytes, code: int, remark: str) -> bytes:
