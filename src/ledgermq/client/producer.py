@@ -21,6 +21,7 @@ from ledgermq.client.sending import (
     sharded_queue,
 )
 from ledgermq.client.session import Session
+from ledgermq.client.settings import require_positive
 from ledgermq.message.compression import Compression
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.message.model import Message
@@ -60,8 +61,7 @@ class Producer:
         Raises ValueError, or IllegalNameError for ``group``.
         """
         check_group(group)
-        if timeout_ms < 1 or attempts_max < 1:
-            raise ValueError(f"timeout_ms={timeout_ms} and attempts_max={attempts_max} must be 1 or more")
+        require_positive(timeout_ms=timeout_ms, attempts_max=attempts_max, body_bytes_max=body_bytes_max)
         self.group = group
         self._timeout_ms = timeout_ms
         self._compression = compression

@@ -19,6 +19,7 @@ from ledgermq.client.queues import MessageQueue
 from ledgermq.client.rebalance import Rebalancer
 from ledgermq.client.routes import subscribe_queues
 from ledgermq.client.session import ConsumerData, Session
+from ledgermq.client.settings import require_positive
 from ledgermq.client.start_offset import HALF_HOUR_MS, ConsumeFrom, StartOffset
 from ledgermq.client.subscription import ALL_TAGS, SubscriptionData, parse_expression
 from ledgermq.message.model import MessageExt
@@ -64,6 +65,11 @@ class PullConsumer:
         """``auto_commit`` commits what is done every 5 s and at the end; else :meth:`commit` does. The two
         ``cached`` limits are for each queue. The rest is as for :class:`PushConsumer`."""
         check_group(group)
+        require_positive(
+            pull_count_max=pull_count_max,
+            cached_count_max=cached_count_max,
+            cached_bytes_max=cached_bytes_max,
+        )
         self.group = group
         self._consume_from = consume_from
         self._auto_commit = auto_commit

@@ -36,6 +36,7 @@ from ledgermq.client.queues import MessageQueue
 from ledgermq.client.rebalance import Rebalancer
 from ledgermq.client.sender import Sender
 from ledgermq.client.session import ConsumerData, Session
+from ledgermq.client.settings import require_positive
 from ledgermq.client.start_offset import HALF_HOUR_MS, ConsumeFrom, StartOffset
 from ledgermq.client.subscription import ALL_TAGS, parse_expression
 from ledgermq.message.model import MessageExt
@@ -104,8 +105,17 @@ class PushConsumer:
 
         In broadcasting, offsets are kept in ``offsets_path``, by default where Java keeps them:
         ``~/.rocketmq_offsets/<client id>/<group>/offsets.json``, with ``instance_name`` in the client id.
+        Raises IllegalNameError or ValueError.
         """
         check_group(group)
+        require_positive(
+            concurrency_max=concurrency_max,
+            pull_count_max=pull_count_max,
+            cached_count_max=cached_count_max,
+            cached_bytes_max=cached_bytes_max,
+            offset_span_max=offset_span_max,
+            timeout_seconds=timeout_seconds,
+        )
         self.group = group
         self._ordered = ordered
         self._model = model
@@ -216,8 +226,7 @@ class PushConsumer:
     ) -> None:
         """Like :meth:`subscribe`, with up to ``count_max`` messages of one queue in each call."""
         check_topic(topic)
-        if count_max < 1:
-            raise ValueError(f"count_max={count_max} must be 1 or more")
+        require_positive(count_max=count_max)
         data = parse_expression(topic, expression or ALL_TAGS, now_ms())
         self._subscriptions.add(Subscription(data, listener, count_max))
         self._rebalancer.wake(announce=True)

@@ -99,7 +99,8 @@ class Session:
         if not self.is_open:
             return
         self.is_open = False
-        tasks = list(self._tasks)
+        # A listener may close its own consumer; it must not be cancelled while it does.
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
