@@ -6,7 +6,7 @@ This is the one place that knows all the parts. Each handler gets the few it use
 every                  what
 =====================  =============================================================================
 0.25 s                 look after the store: queue units, checkpoint, the next log file, retention
-1 s                    end pulls whose wait is over
+1 s                    end pulls and flushes whose wait is over
 flushIntervalCommitLog flush the log
 flushConsumerOffset-   write the tables that changed
 Interval
@@ -64,9 +64,10 @@ from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
-from ledgermq.runtime.clock import now_ms, today
+from ledgermq.runtime.clock import monotonic_ms, now_ms, today
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.disk import Disk
 from ledgermq.store.message_store import MessageStore
 
 log: Final = logging.getLogger("ledgermq.broker")
@@ -106,9 +107,12 @@ class Broker:
     (a file of ``config/`` cannot be read).
     """
 
-    def __init__(self, settings: BrokerSettings, config_path: Path | None = None) -> None:
+    def __init__(
+        self, settings: BrokerSettings, config_path: Path | None = None, disk: Disk | None = None
+    ) -> None:
         """``config_path``: the file that changes of the running configuration are written to."""
         self.settings = settings
+        self._disk = disk
         self._config_path = config_path
         self.failed = asyncio.Event()
         self.address = ""
@@ -145,6 +149,10 @@ class Broker:
         broker's address."""
         host = self.settings.remoting.bind_address
         wanted = self.settings.broker.listen_port
+        if 0 < wanted <= FAST_PORT_DISTANCE:
+            raise ValueError(
+                f"listenPort={wanted} leaves no number for the fast port, {FAST_PORT_DISTANCE} below"
+            )
         main = bind(host, wanted)
         try:
             fast = bind(host, wanted - FAST_PORT_DISTANCE if wanted else 0)
@@ -160,7 +168,7 @@ class Broker:
 
     def _open_store(self) -> None:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
-        self.store = MessageStore(self.settings.store, self._store_host)
+        self.store = MessageStore(self.settings.store, self._store_host, self._disk)
         self.store.open()
 
     def _load_and_wire(self) -> dict[int, Handler]:
@@ -240,6 +248,7 @@ class Broker:
             self.stats.missed_pulls,
             self._executor,
             now_ms,
+            monotonic_ms,
         )
         sends = SendHandlers(
             config,
@@ -272,7 +281,7 @@ class Broker:
         topics, groups, clients, offsets, stats = (
             self.topics, self.groups, self.clients, self.offsets, self.stats,
         )  # fmt: skip
-        register_all = self._registrar.register_all
+        changed = self._settings_changed
         self._jobs = jobs = StoreJobs(self._executor, self._fatal)
         table: dict[int, Handler] = {}
         for handlers in (
@@ -283,7 +292,7 @@ class Broker:
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
             RelayHandlers(name, topics, groups, clients, store),
-            AdminHandlers(self.settings, self._config_path, topics, stats, store, jobs, register_all, now_ms),
+            AdminHandlers(self.settings, self._config_path, topics, stats, store, jobs, changed, now_ms),
         ):
             table.update(handlers.table())
         return table
@@ -301,6 +310,13 @@ class Broker:
 
     # ---- while it runs ----
 
+    def _settings_changed(self) -> None:
+        """An operator has changed settings: those that were copied are copied again."""
+        config, store = self.settings.broker, self.settings.store
+        self._path.configure(config.region_id, config.trace_on, store.max_message_size)
+        self.store.apply_config()
+        self._registrar.register_all()
+
     def _grown(self, queues: list[ConsumeQueue]) -> None:
         """Consumers can see more of ``queues``."""
         self._pulls.grown(queues)
@@ -315,6 +331,7 @@ class Broker:
     def _start_chores(self) -> None:
         self._chores = Chores()
         self._chores.every(1.0, self._pulls.expire)
+        self._chores.every(1.0, self._commits.expire)
         self._chores.every(UPKEEP_SECONDS, self._look_after_store)
         self._chores.every(self.settings.store.flush_interval_commit_log / 1000, self._commits.flush_soon)
         self._chores.every(
@@ -333,13 +350,14 @@ class Broker:
     # ---- the end ----
 
     async def stop(self) -> None:
-        """Unregister, stop listening, write and flush everything."""
+        """Unregister, answer who waits for a flush, close the ports, write and flush everything."""
         self._chores.stop()
         self._scheduler.stop()
         self._clients_handlers.stop()
         await self._registrar.stop()
+        await self._commits.drain()
         await self._server.stop()
-        self._commits.commit()
+        self._commits.stop()
         await self._jobs.finish()
         await self.files.close()
         self._executor.shutdown(wait=True)

@@ -42,8 +42,8 @@ class AdminHandlers:
     """Handlers of operators' requests.
 
     ``config_path`` is the operator's broker.conf, None when the broker was started without one. Then, or with
-    a TOML file, which has no editor here, a change lasts until the broker stops. ``permission_changed`` has
-    the name servers told of a new brokerPermission.
+    a TOML file, which has no editor here, a change lasts until the broker stops. ``changed`` has
+    everybody who keeps a copy of settings take them over.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class AdminHandlers:
         stats: BrokerStats,
         store: MessageStore,
         jobs: StoreJobs,
-        permission_changed: Callable[[], None],
+        changed: Callable[[], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
@@ -63,7 +63,7 @@ class AdminHandlers:
         self._stats = stats
         self._store = store
         self._jobs = jobs
-        self._permission_changed = permission_changed
+        self._changed = changed
         self._now_ms = now_ms
         self._version = DataVersion(timestamp=now_ms())
         self._writing = asyncio.Lock()
@@ -104,7 +104,7 @@ class AdminHandlers:
         self._version.advance(self._now_ms())
         if any(change.key == "brokerPermission" for change in changes):
             self._topics.advance_version(self._now_ms())
-            self._permission_changed()
+        self._changed()
         if self._config_path is None or self._config_path.suffix == ".toml":
             log.warning("the change holds until the broker stops: there is no broker.conf to write it to")
         else:

@@ -64,11 +64,18 @@ def code_of(status: GetStatus, asked_offset: int) -> int:
 
 
 def tag_codes(expression: str) -> frozenset[int] | None:
-    """The tag codes that ``a || b`` selects, None for all (Java: ``FilterAPI.buildSubscriptionData``)."""
+    """The tag codes that ``a || b`` selects, None for all (Java: ``FilterAPI.buildSubscriptionData``).
+
+    Raises PeerError when no tag is named.
+    """
     if not expression.strip() or expression.strip() == ALL_TAGS:
         return None
     tags = [tag.strip() for tag in expression.split("||")]
-    return frozenset(int(java_hash(tag.encode())) for tag in tags if tag)
+    codes = frozenset(int(java_hash(tag.encode())) for tag in tags if tag)
+    if not codes:
+        remark = f"subscription={expression[:80]!r} names no tag; expected is {ALL_TAGS!r} or 'a || b'"
+        raise PeerError(ResponseCode.SUBSCRIPTION_PARSE_FAILED, remark)
+    return codes
 
 
 class Pull:
@@ -205,7 +212,8 @@ def _no_filter(kind: str) -> PeerError:
 class PullHandlers:
     """Serves pulls, parks them, wakes them.
 
-    ``executor`` reads what is not in memory, so that one slow disk read stops nobody else.
+    ``executor`` reads what is not in memory, so that one slow disk read stops nobody else. ``missed`` counts
+    the pulls that found nothing. Waiting is measured by ``monotonic_ms``, a clock that nobody sets.
     """
 
     def __init__(
@@ -218,6 +226,7 @@ class PullHandlers:
         missed: Traffic,
         executor: Executor,
         now_ms: Callable[[], int],
+        monotonic_ms: Callable[[], int],
     ) -> None:
         self._config = config
         self._access = access
@@ -227,6 +236,7 @@ class PullHandlers:
         self._missed = missed
         self._executor = executor
         self._now_ms = now_ms
+        self._monotonic_ms = monotonic_ms
         self.parked: ParkedPulls[ConsumeQueue, Pull] = ParkedPulls()
 
     def table(self) -> dict[int, Handler]:
@@ -264,10 +274,12 @@ class PullHandlers:
 
     def _answer_or_park(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
         code = code_of(result.status, pull.offset)
-        if code == ResponseCode.PULL_NOT_FOUND:
+        if result.count == 0:
             self._missed.add(0, 0)
-            if self._park(pull, queue):
-                return None
+        # OFFSET_FOUND_NULL: a queue file is missing, the consumer has to go on behind it at once.
+        waits = code == ResponseCode.PULL_NOT_FOUND and result.status is not GetStatus.OFFSET_FOUND_NULL
+        if waits and self._park(pull, queue):
+            return None
         return self._answer(pull, result, code)
 
     def _park(self, pull: Pull, queue: ConsumeQueue) -> bool:
@@ -277,7 +289,7 @@ class PullHandlers:
         wait_ms = header.suspend_timeout_millis
         if not self._config.long_polling_enable:
             wait_ms = self._config.short_polling_time_mills
-        return self.parked.park(queue, pull, self._now_ms(), wait_ms)
+        return self.parked.park(queue, pull, self._monotonic_ms(), wait_ms)
 
     def _answer(self, pull: Pull, result: GetResult, code: int) -> Command:
         header = pull.header
@@ -308,10 +320,14 @@ class PullHandlers:
         """Answer a parked pull if there is something for it; True when it is done with."""
         if pull.connection.closed:
             return True
-        result = self._get(pull, queue)
-        if result.status is GetStatus.NO_MATCHED_MESSAGE:
-            pull.offset = int(result.next_offset)
-            return False
+        try:
+            result = self._get(pull, queue)
+            while result.status is GetStatus.NO_MATCHED_MESSAGE and result.next_offset > pull.offset:
+                pull.offset = int(result.next_offset)
+                result = self._get(pull, queue)
+        except OSError as error:
+            pull.connection.reply(pull.command, _unreadable(queue, error))
+            return True
         code = code_of(result.status, pull.offset)
         if code == ResponseCode.PULL_NOT_FOUND:
             return False
@@ -320,12 +336,17 @@ class PullHandlers:
 
     def expire(self) -> None:
         """Answer the pulls whose wait is over; called once a second."""
-        for queue, pull in self.parked.expire(self._now_ms()):
-            if not pull.connection.closed:
-                self._end(queue, pull)
+        for queue, pull in self.parked.expire(self._monotonic_ms()):
+            self._end(queue, pull)
 
     def _end(self, queue: ConsumeQueue, pull: Pull) -> None:
-        result = self._get(pull, queue)
+        if pull.connection.closed:
+            return
+        try:
+            result = self._get(pull, queue)
+        except OSError as error:
+            pull.connection.reply(pull.command, _unreadable(queue, error))
+            return
         code = code_of(result.status, pull.offset)
         if code == ResponseCode.PULL_NOT_FOUND and pull.offset != pull.header.queue_offset:
             # What came meanwhile matched no tag: the consumer goes on behind it.
@@ -341,3 +362,8 @@ class PullHandlers:
     def _release(self, queue: ConsumeQueue, pull: Pull) -> bool:
         self._end(queue, pull)
         return True
+
+
+def _unreadable(queue: ConsumeQueue, error: OSError) -> Command:
+    remark = f"queue {queue.queue_id} of {queue.topic.decode()!r} cannot be read: {error}"
+    return response(ResponseCode.SYSTEM_ERROR, remark)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -29,9 +30,11 @@ from ledgermq.broker.topics import TopicTable
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.message.record import Record
+from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.topic_config import DataVersion
 from ledgermq.store.consume_queue import ConsumeQueue
-from ledgermq.store.errors import StoreError
+from ledgermq.store.errors import StoreError, StoreWriteError
 from ledgermq.store.message_store import MessageStore
 
 log: Final = logging.getLogger("ledgermq.broker")
@@ -40,22 +43,34 @@ DELAY_LEVEL: Final = "DELAY"
 REAL_TOPIC: Final = "REAL_TOPIC"
 REAL_QUEUE: Final = "REAL_QID"
 
+TIMER_PROPERTIES: Final = ("TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS")
+
 DELIVER_BATCH: Final = 256
 """Messages delivered for one level before other work gets its turn."""
 RETRY_MS: Final = 1000
 """Pause after a delivery that the store refused."""
 
 
+def delay_level(properties: dict[str, str]) -> int:
+    """What the property DELAY asks for; 0 without it. Raises PeerError."""
+    text = properties.get(DELAY_LEVEL, "0")
+    if re.fullmatch("-?[0-9]{1,9}", text) is None:
+        remark = f"property {DELAY_LEVEL}={text[:40]!r} is no delay level, which is a number"
+        raise PeerError(ResponseCode.MESSAGE_ILLEGAL, remark)
+    return int(text)
+
+
 def as_scheduled(
-    properties: dict[str, str], topic: str, queue_id: int, levels: DelayLevels, path: SendPath
+    properties: dict[str, str], topic: str, queue_id: int, level: int, levels: DelayLevels, path: SendPath
 ) -> tuple[SendTopic, int]:
-    """Mark ``properties`` for delivery to ``topic`` later; the topic to append to, and the level."""
-    level_text = properties[DELAY_LEVEL]
-    level = levels.clamp(int(level_text) if level_text.isdigit() else 1)
+    """Mark ``properties`` for delivery to a queue of ``topic`` later; where the message waits until then."""
+    for name in TIMER_PROPERTIES:  # of the first delivery; what counts now is the level
+        properties.pop(name, None)
+    level = levels.clamp(level)
     properties[DELAY_LEVEL] = str(level)
     properties[REAL_TOPIC] = topic
     properties[REAL_QUEUE] = str(queue_id)
-    return path.topic(names.SCHEDULE_TOPIC.encode(), len(levels.delays_ms)), level
+    return path.topic(names.SCHEDULE_TOPIC.encode(), len(levels.delays_ms)), level - 1
 
 
 class DelayOffsetFile(msgspec.Struct, rename="camel"):
@@ -84,8 +99,13 @@ class Scheduler:
         self._commits = commits
         self._now_ms = now_ms
         self._timers: dict[int, asyncio.TimerHandle] = {}
+        """When each level is looked at again."""
+        self._under_way: set[int] = set()
+        """Levels with deliveries that are not committed yet. They are not looked at: ``offsets`` does not
+        count these, so they would be delivered again."""
         self._stopped = False
         self.offsets: dict[int, int] = {}
+        """Level -> queue offset of the next message to deliver."""
         self.data_version = DataVersion(timestamp=now_ms())
         self.changes = 0
 
@@ -98,6 +118,12 @@ class Scheduler:
 
     def start(self) -> None:
         for level in range(1, len(self._levels.delays_ms) + 1):
+            queue = self._queue(level)
+            end = 0 if queue is None else int(queue.max_offset)
+            if self.offsets.get(level, 0) > end:
+                # After a power cut the file may know of more than the log; what comes must not be missed.
+                log.warning("delay level %d: its offset %d is beyond the queue", level, self.offsets[level])
+                self.offsets[level] = end
             self._look(level)
 
     def stop(self) -> None:
@@ -108,56 +134,63 @@ class Scheduler:
 
     def grown(self, queue: ConsumeQueue) -> None:
         """A message has entered ``queue``; matters when it is one of the levels'."""
-        if queue.topic == names.SCHEDULE_TOPIC.encode():
+        if queue.delay_ms >= 0:
             level = int(queue.queue_id) + 1
             if level not in self._timers:
                 self._look(level)
 
+    def _queue(self, level: int) -> ConsumeQueue | None:
+        return self._store.find_queue(names.SCHEDULE_TOPIC.encode(), level - 1)
+
     def _wait(self, level: int, delay_ms: int) -> None:
         if not self._stopped:
             loop = asyncio.get_running_loop()
-            self._timers[level] = loop.call_later(max(0, delay_ms) / 1000, self._look, level)
+            self._timers[level] = loop.call_later(delay_ms / 1000, self._look, level)
 
     def _look(self, level: int) -> None:
         """Deliver what is due in ``level`` and set the timer for what is not."""
         self._timers.pop(level, None)
-        queue = self._store.find_queue(names.SCHEDULE_TOPIC.encode(), level - 1)
-        if queue is None or self._stopped:
+        queue = self._queue(level)
+        if queue is None or self._stopped or level in self._under_way:
             return
-        offset = max(self.offsets.get(level, 0), int(queue.min_offset))
+        first = max(self.offsets.get(level, 0), int(queue.min_offset))
+        end, pause_ms = self._append_due(level, queue, first)
+        if end > first:
+            self._under_way.add(level)
+            self._commits.on_commit(lambda safe: self._delivered(level, first, end, safe, pause_ms))
+        elif pause_ms is not None:
+            self._wait(level, pause_ms)
+
+    def _append_due(self, level: int, queue: ConsumeQueue, first: int) -> tuple[int, int | None]:
+        """Append what is due from queue offset ``first`` on; the offset behind, and in how many ms there may
+        be more to do, None when the queue is at its end."""
         now_ms = self._now_ms()
-        first = offset
-        while offset < queue.max_offset and offset - first < DELIVER_BATCH:
-            record = self._store.record_at(queue, offset)
+        offset = first
+        while offset < queue.max_offset:
+            if offset - first >= DELIVER_BATCH:
+                return offset, 0
+            try:
+                record = self._store.record_at(queue, offset)
+            except OSError as error:
+                log.error("delay level %d cannot be read: %s", level, error)
+                return offset, RETRY_MS
             if record is not None:
-                # A clock that was set back must not hold a message longer than its level says.
-                due_ms = min(self._levels.due_time(level, record.store_ms), now_ms + self._longest(level))
-                if due_ms > now_ms:
-                    self._wait(level, due_ms - now_ms)
-                    break
+                wait_ms = self._levels.due_time(level, record.store_ms) - now_ms
+                # Longer than the level says only when the clock was set back: it has waited enough.
+                if 0 < wait_ms <= self._levels.delays_ms[level - 1]:
+                    return offset, wait_ms
                 if self._store.refusal is not None or not self._deliver(record):
-                    self._wait(level, RETRY_MS)
-                    break
+                    return offset, RETRY_MS
             offset += 1
-        if offset > first:
-            end = offset
-            self._commits.on_commit(lambda written: self._delivered(level, first, end, written))
+        return offset, None
 
-    def _longest(self, level: int) -> int:
-        return self._levels.delays_ms[level - 1]
-
-    def _delivered(self, level: int, first: int, end: int, written: bool) -> None:
+    def _delivered(self, level: int, first: int, end: int, safe: bool, pause_ms: int | None) -> None:
         """Only what is in the log counts as delivered; the rest is tried again."""
-        self.offsets[level] = end if written else first
+        self._under_way.discard(level)
+        self.offsets[level] = end if safe else first
         self.changes += 1
         self.data_version.advance(self._now_ms())
-        if not written:
-            old = self._timers.pop(level, None)
-            if old is not None:
-                old.cancel()
-            self._wait(level, RETRY_MS)
-        elif level not in self._timers:
-            self._wait(level, 0)
+        self._wait(level, (pause_ms or 0) if safe else RETRY_MS)
 
     def _deliver(self, record: Record) -> bool:
         """Append the message under its own topic; False when the store does not take it now."""
@@ -165,14 +198,14 @@ class Scheduler:
         topic_name = properties.get(REAL_TOPIC, "")
         queue_text = properties.get(REAL_QUEUE, "")
         topic = self._topics.find(topic_name)
-        if topic is None or not queue_text.isdigit() or names.topic_fault(topic_name) is not None:
+        if topic is None or names.topic_fault(topic_name) is not None:
             log.warning("delayed message at %d dropped: topic %r is gone", record.log_offset, topic_name)
             return True
         properties.pop(DELAY_LEVEL, None)
-        queue_count = max(topic.write_queue_nums, topic.read_queue_nums)
+        queue_count = max(topic.write_queue_nums, topic.read_queue_nums, 1)
         target = self._path.topic(topic_name.encode(), queue_count)
+        queue_id = int(queue_text) if re.fullmatch("[0-9]{1,9}", queue_text) else 0
         send = SendFrame()
-        send.queue_id = min(int(queue_text), max(0, queue_count - 1))
         send.message_flag = record.flag
         send.sys_flag = record.sys_flag
         send.born_timestamp = record.born_ms
@@ -180,9 +213,14 @@ class Scheduler:
         encoded = encode_properties(properties)
         scan = PropertyScan()
         scan.scan(encoded)
+        queue_id = min(queue_id, queue_count - 1)
         try:
-            self._path.put(target, send, record.born_host, record.body, encoded, scan)
-        except StoreError as error:
+            self._path.put(target, queue_id, send, record.born_host, record.body, encoded, scan)
+        except StoreWriteError as error:
             log.warning("delayed message at %d not delivered yet: %s", record.log_offset, error)
             return False
+        except StoreError as error:
+            log.error("delayed message at %d dropped: %s", record.log_offset, error)
+            return True
+        target.traffic.add(1, len(record.body))
         return True

@@ -17,7 +17,7 @@ from ledgermq.broker import names
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.locks import QueueLocks
-from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
+from ledgermq.broker.schedule import DELAY_LEVEL, TIMER_PROPERTIES, as_scheduled, delay_level
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import PROPERTIES_BYTES_MAX, SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
@@ -41,18 +41,16 @@ from ledgermq.store.message_store import MessageStore
 
 TRANSACTION_BITS: Final = 0xC
 SYS_FLAG_MULTI_TAGS: Final = 2
+SYS_FLAG_INNER_BATCH: Final = 0x80
 
 UNIQUE_KEY: Final = "UNIQ_KEY"
 TRANSACTION: Final = "TRAN_MSG"
-CLUSTER: Final = "CLUSTER"
 POP_CHECKPOINT: Final = "POP_CK"
 PRIORITY: Final = "_SYS_MSG_PRIORITY_"
-REFUSED_PROPERTIES: Final = {
-    "TIMER_DELAY_SEC": "timer messages",
-    "TIMER_DELAY_MS": "timer messages",
-    "TIMER_DELIVER_MS": "timer messages",
+REFUSED_PROPERTIES: Final = dict.fromkeys(TIMER_PROPERTIES, "timer messages") | {
     "__LITE_TOPIC": "lite topics",
     "INNER_MULTI_DISPATCH": "light queues",
+    "INNER_NUM": "batches stored as one message",
 }
 """What they ask for is not served yet; stored as a plain message it would be delivered wrongly."""
 
@@ -113,6 +111,8 @@ class SendHandlers:
             send.sys_flag |= SYS_FLAG_MULTI_TAGS
         if send.sys_flag & TRANSACTION_BITS:
             raise _refused("transactional messages")
+        if send.sys_flag & SYS_FLAG_INNER_BATCH:
+            raise _refused("batches stored as one message")
         try:
             if header.batch or command.code == RequestCode.SEND_BATCH_MESSAGE:
                 self._send_batch(topic, outbox, send, command.body)
@@ -185,40 +185,36 @@ class SendHandlers:
         self, header: SendMessage, command: Command, topic: TopicConfig, outbox: Outbox, send: SendFrame
     ) -> None:
         properties = decode_properties(header.properties.encode())
-        for name, feature in REFUSED_PROPERTIES.items():
-            if name in properties:
-                raise _refused(feature)
-        if properties.get(TRANSACTION) == "true":
-            raise _refused("transactional messages")
         is_retry = topic.topic_name.startswith(names.RETRY_PREFIX)
-        delayed = DELAY_LEVEL in properties and properties[DELAY_LEVEL] != "0"
-        if delayed and not is_retry:
+        level = delay_level(properties)
+        if level > 0 and not is_retry:
             raise _refused("delayed messages")
-        if is_retry:
-            topic = self._retry_or_dead(header, command, topic, send, properties)
+        _refuse_unserved(properties, is_again=level > 0 and send.reconsume_times > 0)
+        queue_id = int(send.queue_id)
+        if is_retry and self._is_dead(header, command, send):
+            dead = names.dlq_topic(topic.topic_name.removeprefix(names.RETRY_PREFIX))
+            topic = self._topics.create_for_retry(dead, 1, PERM_WRITE | PERM_READ, 0, self._now_ms())
+            properties.pop(DELAY_LEVEL, None)
+            queue_id, level = 0, 0
         properties.pop(POP_CHECKPOINT, None)
         properties.pop(PRIORITY, None)
         if not properties.get(UNIQUE_KEY):
             properties[UNIQUE_KEY] = self._unique_keys.next(self._now_ms())
-        properties[CLUSTER] = self._config.broker_cluster_name
+        properties |= self._path.added_properties
         target = self._send_topic(topic)
-        if delayed and DELAY_LEVEL in properties:
-            queue_id = int(send.queue_id)
-            target, level = as_scheduled(properties, topic.topic_name, queue_id, self._levels, self._path)
-            send.queue_id = level - 1
-        self._append(target, outbox, send, command.body, properties)
+        if level > 0:
+            name = topic.topic_name
+            target, queue_id = as_scheduled(properties, name, queue_id, level, self._levels, self._path)
+        encoded = encode_properties(properties)
+        check_properties(encoded)
+        scan = PropertyScan()
+        scan.scan(encoded)
+        self._path.append_as(outbox, target, queue_id, send, command.body, encoded, scan)
 
-    def _retry_or_dead(
-        self,
-        header: SendMessage,
-        command: Command,
-        topic: TopicConfig,
-        send: SendFrame,
-        properties: dict[str, str],
-    ) -> TopicConfig:
-        """The topic of a message that a consumer sends back by an ordinary send: the group's retry topic, or
-        its dead-letter topic when it was retried often enough (Java: ``handleRetryAndDLQ``)."""
-        group_name = topic.topic_name.removeprefix(names.RETRY_PREFIX)
+    def _is_dead(self, header: SendMessage, command: Command, send: SendFrame) -> bool:
+        """Whether a message that a consumer sends back by an ordinary send was retried often enough for the
+        dead-letter topic (Java: ``handleRetryAndDLQ``)."""
+        group_name = header.topic.removeprefix(names.RETRY_PREFIX)
         now_ms = self._now_ms()
         group = self._groups.find_or_create(group_name, now_ms)
         if group is None:
@@ -227,21 +223,7 @@ class SendHandlers:
         if command.version >= VERSION_3_4_9 and header.max_reconsume_times is not None:
             times_max = header.max_reconsume_times
         # A group that holds locks consumes in order: its message has used up its retries at the client.
-        if send.reconsume_times <= times_max and not self._locks.holds_any(group_name, now_ms):
-            return topic
-        properties.pop(DELAY_LEVEL, None)
-        send.queue_id = 0
-        dead = names.dlq_topic(group_name)
-        return self._topics.create_for_retry(dead, 1, PERM_WRITE | PERM_READ, 0, now_ms)
-
-    def _append(
-        self, topic: SendTopic, outbox: Outbox, send: SendFrame, body: bytes, properties: dict[str, str]
-    ) -> None:
-        encoded = encode_properties(properties)
-        check_properties(encoded)
-        scan = PropertyScan()
-        scan.scan(encoded)
-        self._path.append_as(outbox, topic, send, body, encoded, scan)
+        return send.reconsume_times > times_max or self._locks.holds_any(group_name, now_ms)
 
     def _send_topic(self, topic: TopicConfig) -> SendTopic:
         """The hot path's topic; from now on it takes this topic's plain messages itself."""
@@ -251,7 +233,7 @@ class SendHandlers:
         order_closed = self._config.broker_permission & PERM_WRITE == 0 and topic.order
         is_retry = topic.topic_name.startswith(names.RETRY_PREFIX)
         plain = not is_retry and topic.topic_filter_type == "SINGLE_TAG"
-        if plain and not order_closed and len(known.queues) == queue_count:
+        if plain and not order_closed:
             self._path.topics[name] = known
         return known
 
@@ -296,6 +278,16 @@ def check_properties(encoded: bytes) -> None:
     if len(encoded) > limit:
         remark = f"the properties have {len(encoded)} bytes with those the broker adds, {limit} are allowed"
         raise PeerError(ResponseCode.MESSAGE_ILLEGAL, remark)
+
+
+def _refuse_unserved(properties: dict[str, str], *, is_again: bool) -> None:
+    """Raises PeerError for what would be delivered wrongly. A message that comes again (a delayed retry) may
+    still carry what its first delivery has done with, as in Java."""
+    for name, feature in REFUSED_PROPERTIES.items():
+        if name in properties and not (is_again and name in TIMER_PROPERTIES):
+            raise _refused(feature)
+    if properties.get(TRANSACTION, "").lower() == "true" and not is_again:
+        raise _refused("transactional messages")
 
 
 def _refused(feature: str) -> PeerError:

@@ -97,7 +97,9 @@ class SendBackHandlers:
         answer = response()
         answer.opaque = command.opaque
         answer.binary = command.binary
-        if not command.is_oneway:
+        if command.is_oneway:
+            self._commits.appended()
+        else:
             self._commits.writer(outbox_of(connection), True).write(encode_command(answer))
         return None
 
@@ -120,21 +122,18 @@ class SendBackHandlers:
             properties[DLQ_ORIGIN_TOPIC] = properties[RETRY_TOPIC]
             properties[DLQ_ORIGIN_MESSAGE_ID] = properties[ORIGIN_MESSAGE_ID]
             dead = self._writable(names.dlq_topic(group.group_name), 1, 0)
-            target = self._path.topic(dead.encode(), 1)
-            send.queue_id = 0
+            target, queue_id = self._path.topic(dead.encode(), 1), 0
         else:
             unit = SYS_FLAG_UNIT_SUB if header.unit_mode else 0
             retry = self._writable(names.retry_topic(group.group_name), group.retry_queue_nums, unit)
             level = header.delay_level or RETRY_LEVEL_FIRST + int(record.reconsume_times)
-            properties[DELAY_LEVEL] = str(level)
             queue_id = random.randrange(group.retry_queue_nums)
-            target, level = as_scheduled(properties, retry, queue_id, self._levels, self._path)
-            send.queue_id = level - 1
+            target, queue_id = as_scheduled(properties, retry, queue_id, level, self._levels, self._path)
         encoded = encode_properties(properties)
         check_properties(encoded)
         scan = PropertyScan()
         scan.scan(encoded)
-        self._path.put(target, send, record.born_host, record.body, encoded, scan)
+        self._path.put(target, queue_id, send, record.born_host, record.body, encoded, scan)
         self._stats.send_backs(group.group_name, properties[RETRY_TOPIC]).add(1, len(record.body))
 
     def _writable(self, name: str, queue_nums: int, sys_flag: int) -> str:

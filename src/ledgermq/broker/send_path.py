@@ -80,7 +80,6 @@ class SendPath(FastPath):
     ) -> None:
         self.topics: dict[bytes, SendTopic] = {}
         self.known: dict[bytes, SendTopic] = {}
-        self.body_bytes_max: i64 = body_bytes_max
         self.refusing: bool = False
         """The store takes no messages: the general way says why."""
         self._log: CommitLog = commit_log
@@ -91,21 +90,30 @@ class SendPath(FastPath):
         self._store_host_hex: bytes = commit_log.store_host.hex().upper().encode()
         self._frame: SendFrame = SendFrame()
         self._scan: PropertyScan = PropertyScan()
-        self.added_properties: dict[str, str] = {
-            "CLUSTER": cluster,
-            "MSG_REGION": region,
-            "TRACE_ON": "true" if trace_on else "false",
-        }
+        self.body_bytes_max: i64 = 0
+        self.added_properties: dict[str, str] = {"CLUSTER": cluster}
         """What each message gets, in place of what its sender may have said."""
-        self._added: bytes = encode_properties(self.added_properties)
+        self._added: bytes = b""
         self._binary_tail: bytes = b""
+        self._json_tail: bytes = b""
+        self.configure(region, trace_on, body_bytes_max)
+
+    def configure(self, region: str, trace_on: bool, body_bytes_max: int) -> None:
+        """Take over settings, those of permissions included: each topic's next message takes the general
+        way."""
+        self.topics.clear()
+        self.body_bytes_max = body_bytes_max
+        self.added_properties["MSG_REGION"] = region
+        self.added_properties["TRACE_ON"] = "true" if trace_on else "false"
+        self._added = encode_properties(self.added_properties)
+        self._binary_tail = b""
         tail = BytesWriter()
         for name in ("MSG_REGION", "TRACE_ON"):
             value = self.added_properties[name].encode()
             self._binary_tail += _binary_field(name.encode(), value)
             tail.write(b'","' + name.encode() + b'":"')
             _write_json_text(tail, value)
-        self._json_tail: bytes = tail.getvalue() + b'"}'
+        self._json_tail = tail.getvalue() + b'"}'
 
     def take(self, connection: Connection, frame: bytes, at: i64, end: i64) -> bool:
         send = self._frame
@@ -143,10 +151,6 @@ class SendPath(FastPath):
         """The topic has changed or is gone: its next message takes the general way."""
         self.topics.pop(name, None)
         self.known.pop(name, None)
-
-    def forget_checks(self) -> None:
-        """What clients may do has changed: the next message of every topic takes the general way."""
-        self.topics.clear()
 
     def append(self, outbox: Outbox, topic: SendTopic, send: SendFrame, body: bytes) -> bool:
         """Append one plain message and prepare its reply; False, with nothing done, when its properties need

@@ -34,7 +34,10 @@ _TRAN_MSG: Final[i64] = 0x5452414E5F4D5347
 _DELA: Final[i64] = 0x44454C41
 _TIMER_: Final[i64] = 0x54494D45
 _INNER: Final[i64] = 0x494E4E45
-_RESERVED: Final = frozenset((b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH"))
+_TRACE_ON: Final[i64] = 0x54524143455F4F4E
+_RESERVED: Final = frozenset(
+    (b"MSG_REGION", b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH")
+)
 
 
 def encode_properties(properties: Mapping[str, str]) -> bytes:
@@ -87,7 +90,8 @@ class PropertyScan:
     ============  ==================  =======================================================
 
     ``reserved`` says that a property is there which only the broker may set or which changes what the
-    message is (CLUSTER, POP_CK, a lite topic, a priority): the send path rewrites such properties.
+    message is (CLUSTER, MSG_REGION, TRACE_ON, POP_CK, a lite topic, a priority): the send path rewrites such
+    properties.
     """
 
     def __init__(self) -> None:
@@ -186,6 +190,8 @@ class PropertyScan:
             elif name == _TRAN_MSG:
                 self.transaction_at = at
                 self.transaction_end = end
+            elif name == _TRACE_ON:
+                self.reserved = True
         elif name_bytes == 5:
             if i64(read_i32_be(data, start)) == _DELA and i64(data[start + 4]) == 0x59:
                 self.delay_at = at
@@ -198,7 +204,7 @@ class PropertyScan:
                 self.reserved = True
         elif name_bytes > 8:
             name = i64(read_i32_be(data, start))
-            if name_bytes >= 12 and data[start:separator] in _RESERVED:
+            if name_bytes >= 10 and data[start:separator] in _RESERVED:
                 self.reserved = True
             if name == _TIMER_:
                 if i64(read_i16_be(data, start + 4)) == 0x525F:  # "R_"

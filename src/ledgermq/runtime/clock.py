@@ -1,4 +1,4 @@
-"""The wall clock. Everything else receives the time as an argument."""
+"""The clocks. Everything else receives the time as an argument."""
 
 import datetime
 import time
@@ -7,6 +7,11 @@ import time
 def now_ms() -> int:
     """Milliseconds since the epoch, as RocketMQ's timestamps count them."""
     return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Milliseconds of a clock that nobody sets, to measure waiting by; it begins anywhere."""
+    return time.monotonic_ns() // 1_000_000
 
 
 def today() -> int:

@@ -9,8 +9,9 @@ Rules of this file:
 * A key stands here only when some code reads it. Keys of RocketMQ that we know but do not read yet are in
   known_keys.py; a key moves from there to here together with the code that uses it.
 * Bounds say what is refused; they are wide enough for every value that works.
-* ``live=True`` promises that whoever uses the key reads it from the Struct each time, so that
-  ``mqadmin updateBrokerConfig`` takes effect at once. A key that is copied at start-up is not live.
+* ``live=True`` promises that whoever uses the key reads it from the Struct each time, or copies it again when
+  told of a change, so that ``mqadmin updateBrokerConfig`` takes effect at once. A key that is copied at
+  start-up only is not live.
 
 Java: BrokerIdentity, BrokerConfig, MessageStoreConfig, NamesrvConfig, NettyServerConfig, NettyClientConfig.
 """
@@ -137,8 +138,10 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
             max_length=127,
         ),
     ] = "RMQ_SYS_TRACE_TOPIC"
-    trace_on: Annotated[bool, setting("Tell producers to trace what they send.")] = True
-    region_id: Annotated[str, setting("Region written into each message (MSG_REGION).")] = "DefaultRegion"
+    trace_on: Annotated[bool, setting("Tell producers to trace what they send.", live=True)] = True
+    region_id: Annotated[str, setting("Region written into each message (MSG_REGION).", live=True)] = (
+        "DefaultRegion"
+    )
     revive_queue_num: Annotated[
         int, number("Queues of the topic that pop consumption keeps its records in.", "queues", ge=1, le=64)
     ] = 8
@@ -222,7 +225,7 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
     ] = 5000
 
     max_message_size: Annotated[
-        int, number("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024)
+        int, number("Largest body of a message.", "bytes", ge=1, le=15 * 1024 * 1024, live=True)
     ] = 4 * 1024 * 1024
     message_delay_level: Annotated[
         str,
@@ -248,17 +251,17 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
 
     max_transfer_bytes_on_message_in_memory: Annotated[
         int,
-        number("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000),
+        number("Most bytes of one pull answer, recent messages.", "bytes", ge=1, le=16_000_000, live=True),
     ] = 256 * 1024
     max_transfer_count_on_message_in_memory: Annotated[
-        int, number("Most messages of it.", "messages", ge=1, le=100_000)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
     ] = 32
     max_transfer_bytes_on_message_in_disk: Annotated[
         int,
-        number("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000),
+        number("Most bytes of one pull answer, old messages.", "bytes", ge=1, le=16_000_000, live=True),
     ] = 64 * 1024
     max_transfer_count_on_message_in_disk: Annotated[
-        int, number("Most messages of it.", "messages", ge=1, le=100_000)
+        int, number("Most messages of it.", "messages", ge=1, le=100_000, live=True)
     ] = 8
     access_message_in_memory_max_ratio: Annotated[
         int,
@@ -267,6 +270,7 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
             "percent",
             ge=1,
             le=100,
+            live=True,
         ),
     ] = 40
 
