@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,33 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+topic_app = typer.Typer(help="Topics: list, create, look at, delete.", no_args_is_help=True)
+app.add_typer(topic_app, name="topic")
 
-Config = Annotated[Path | None, typer.Option("-c", "--config", help="broker.conf or TOML.")]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
-Store = Annotated[Path | None, typer.Option("--store", help="Directory of all data.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")]
+Log = Annotated[
+    str | None, typer.Option("--log", metavar="FILE", help="Log file (STORE/logs/ledgermq.log); - is stderr.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by RocketMQ's name. Several allowed."),
+]
+PrintJson = Annotated[bool, typer.Option("--print-json", help="Print JSON, for scripts.")]
 NameServers = Annotated[
-    str, typer.Option("-n", "--name-servers", help="Name servers, HOST:PORT, several by ';'.")
+    str,
+    typer.Option(
+        "-n",
+        "--name-servers",
+        metavar="HOST:PORT;…",
+        envvar="NAMESRV_ADDR",
+        help="Name servers.",
+    ),
 ]
-PrintJson = Annotated[
-    bool, typer.Option("--print-json", help="Print the addresses as one JSON line instead.")
-]
+TopicName = Annotated[str, typer.Argument(metavar="TOPIC")]
+
+DEFAULT_NAME_SERVER = "127.0.0.1:9876"
 
 
 def _version(wanted: bool) -> None:
@@ -42,48 +59,221 @@ def options(
     """Options before the command."""
 
 
+# ---- servers ------------------------------------------------------------------------------------------
+
+
 @app.command()
 def serve(
-    store: Annotated[Path, typer.Option("--store", help="Directory of all data.")] = Path("ledgermq-data"),
-    host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Name server's port; 0: free ports for all.")] = 9876,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Directory of all data (./ledgermq-data).")
+    ] = None,
+    host: Host = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Name server's port (9876); 0: free ports for all.")
+    ] = None,
     broker_port: Annotated[
         int | None,
         typer.Option("--broker-port", help="Broker's port (10911); its fast port is two below."),
     ] = None,
-    config: Config = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="The broker's configuration: broker.conf or TOML.")
+    ] = None,
+    settings: Settings = None,
+    log: Log = None,
     print_json: PrintJson = False,
 ) -> None:
     """Every role in one process: a name server and a broker."""
-    from ledgermq.cli.roles import run_all
+    from ledgermq.cli.roles import Output, run_all
 
-    run_all(store, host, port, broker_port, config, print_json)
+    run_all(config, settings or [], store, host, port, broker_port, Output(print_json, log))
 
 
 @app.command()
 def nameserver(
     config: Annotated[Path | None, typer.Option("-c", "--config", help="namesrv.conf or TOML.")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    host: Host = None,
     port: Annotated[int | None, typer.Option("--port", help="Port (9876); 0: a free one.")] = None,
-    store: Store = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Directory of its files (./ledgermq-data/namesrv).")
+    ] = None,
+    settings: Settings = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="FILE", help="Log file, instead of stderr.")
+    ] = None,
     print_json: PrintJson = False,
 ) -> None:
     """A name server alone."""
-    from ledgermq.cli.roles import run_name_server
+    from ledgermq.cli.roles import Output, run_name_server
 
-    run_name_server(config, host, port, store, print_json)
+    run_name_server(config, settings or [], store, host, port, Output(print_json, log))
 
 
 @app.command()
 def broker(
-    config: Config = None,
-    name_servers: NameServers = "",
-    store: Store = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port (10911); 0: a free one.")] = None,
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="broker.conf or TOML.")] = None,
+    name_servers: Annotated[
+        str | None,
+        typer.Option("-n", "--name-servers", metavar="HOST:PORT;…", help="Name servers to register with."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Directory of all data (./ledgermq-data).")
+    ] = None,
+    host: Host = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port (10911), the fast port is two below; 0: free ones.")
+    ] = None,
+    settings: Settings = None,
+    log: Log = None,
     print_json: PrintJson = False,
 ) -> None:
     """A broker alone, which registers with its name servers."""
-    from ledgermq.cli.roles import run_broker
+    from ledgermq.cli.roles import Output, run_broker
 
-    run_broker(config, name_servers, store, host, port, print_json)
+    run_broker(config, settings or [], name_servers, store, host, port, Output(print_json, log))
+
+
+# ---- messages -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def send(
+    topic: TopicName,
+    body: Annotated[str, typer.Argument(help="Text of the message; -: each line of standard input.")],
+    name_servers: NameServers = DEFAULT_NAME_SERVER,
+    tag: Annotated[str | None, typer.Option("--tag", help="Tag, by which consumers select.")] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", help="Key to find it by. Several allowed.")
+    ] = None,
+    properties: Annotated[
+        list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="Several allowed.")
+    ] = None,
+    sharding_key: Annotated[
+        str | None, typer.Option("--sharding-key", help="Same key, same queue: keeps their order.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Send it so many times.")] = 1,
+    print_json: PrintJson = False,
+) -> None:
+    """Send a message and print where it is stored."""
+    from ledgermq.cli import messages
+
+    messages.send(
+        name_servers,
+        topic,
+        body,
+        count=count,
+        tag=tag,
+        keys=key or [],
+        properties=properties or [],
+        sharding_key=sharding_key,
+        print_json=print_json,
+    )
+
+
+@app.command()
+def consume(
+    topic: TopicName,
+    name_servers: NameServers = DEFAULT_NAME_SERVER,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="Share the messages with this group and keep its progress."),
+    ] = None,
+    tags: Annotated[str, typer.Option("--tags", help="Tags wanted: 'a || b'.")] = "*",
+    from_first: Annotated[
+        bool, typer.Option("--from-first", help="Begin with the oldest message; a group: when it is new.")
+    ] = False,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many messages.")] = None,
+    timeout_seconds: Annotated[
+        float | None, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="End after this time.")
+    ] = None,
+    print_json: PrintJson = False,
+) -> None:
+    """Print messages as they come, until Ctrl-C."""
+    from ledgermq.cli import messages
+
+    messages.consume(
+        name_servers,
+        topic,
+        group=group,
+        expression=tags,
+        from_first=from_first,
+        count=count,
+        timeout_seconds=timeout_seconds,
+        print_json=print_json,
+    )
+
+
+# ---- topics -------------------------------------------------------------------------------------------
+
+
+class Perm(StrEnum):
+    """What clients may do with a topic."""
+
+    rw = "rw"
+    r = "r"
+    w = "w"
+
+
+@topic_app.command("list")
+def list_topics(
+    name_servers: NameServers = DEFAULT_NAME_SERVER,
+    with_internal: Annotated[
+        bool, typer.Option("--all", help="Also those that brokers make for themselves.")
+    ] = False,
+    print_json: PrintJson = False,
+) -> None:
+    """Names of all topics."""
+    from ledgermq.cli import topics
+
+    topics.list_topics(name_servers, with_internal=with_internal, print_json=print_json)
+
+
+@topic_app.command("create")
+def create_topic(
+    topic: TopicName,
+    name_servers: NameServers = DEFAULT_NAME_SERVER,
+    queue_count: Annotated[int, typer.Option("--queues", min=1, help="Queues on each broker.")] = 8,
+    perm: Annotated[Perm, typer.Option("--perm", help="Readable, writable, both.")] = Perm.rw,
+    ordered: Annotated[bool, typer.Option("--ordered", help="Meant for ordered consumption.")] = False,
+    print_json: PrintJson = False,
+) -> None:
+    """Create a topic on every broker, or change it."""
+    from ledgermq.cli import topics
+
+    topics.create_topic(
+        name_servers,
+        topic,
+        queue_count=queue_count,
+        perm=perm.value,
+        ordered=ordered,
+        print_json=print_json,
+    )
+
+
+@topic_app.command("route")
+def show_route(
+    topic: TopicName, name_servers: NameServers = DEFAULT_NAME_SERVER, print_json: PrintJson = False
+) -> None:
+    """Which brokers carry a topic."""
+    from ledgermq.cli import topics
+
+    topics.show_route(name_servers, topic, print_json=print_json)
+
+
+@topic_app.command("status")
+def show_status(
+    topic: TopicName, name_servers: NameServers = DEFAULT_NAME_SERVER, print_json: PrintJson = False
+) -> None:
+    """What each queue of a topic holds."""
+    from ledgermq.cli import topics
+
+    topics.show_status(name_servers, topic, print_json=print_json)
+
+
+@topic_app.command("delete")
+def delete_topic(
+    topic: TopicName, name_servers: NameServers = DEFAULT_NAME_SERVER, print_json: PrintJson = False
+) -> None:
+    """Delete a topic and its messages from every broker."""
+    from ledgermq.cli import topics
+
+    topics.delete_topic(name_servers, topic, print_json=print_json)

@@ -1,0 +1,85 @@
+"""What all commands share: one loop, one line for what went wrong, an exit status, never a traceback.
+
+Exit statuses: 0 done; 1 could not be done; 2 flags or settings that cannot be accepted; 3 a broker had to
+stop by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+import uvloop
+
+T = TypeVar("T")
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+EXIT_BROKER_STOPPED: Final = 3
+
+
+def fail(status: int, text: object) -> NoReturn:
+    """End the command with one line on stderr."""
+    print(f"ledgermq: {one_line(text)}", file=sys.stderr)
+    sys.exit(status)
+
+
+def one_line(text: object) -> str:
+    """``text`` for a terminal: what is not printable, line ends too, is written as an escape."""
+    if isinstance(text, OSError) and text.strerror:
+        text = f"{text.filename}: {text.strerror}" if text.filename else text.strerror
+    line = str(text)
+    return line if line.isprintable() else "".join(map(_visible, line))
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def run_client(work: Coroutine[Any, Any, None]) -> None:
+    """Run a client's work; a signal ends it as if it were done, an error of the client is one line."""
+    from ledgermq.client import ClientError, UnreachableError
+
+    try:
+        run(_until_signalled(work))
+    except UnreachableError as error:
+        fail(EXIT_FAILED, f"{error}; is it running? (-n HOST:PORT names another name server)")
+    except (ClientError, ValueError, OSError) as error:
+        fail(EXIT_FAILED, error)
+
+
+async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool) -> None:
+    """One line for each row under its heads, or a JSON array of objects on one line."""
+    if as_json:
+        print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows]))
+        return
+    texts = [
+        [head.replace("_", " ") for head in heads],
+        *(["-" if value is None else str(value) for value in row] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    numbers = [isinstance(value, int) for value in rows[0]] if rows else [False] * len(heads)
+    for line in texts:
+        cells = zip(line, widths, numbers, strict=True)
+        print("  ".join(c.rjust(width) if right else c.ljust(width) for c, width, right in cells).rstrip())
