@@ -128,9 +128,6 @@ class PullAccess:
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         group = self._group(header, now_ms)
         topic = self._topic(header)
-        if header.max_msg_nums < 1:
-            remark = f"maxMsgNums={header.max_msg_nums} is less than 1"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         if header.sys_flag & SYS_SUBSCRIPTION:
             tags = self._stated(header, now_ms)
         else:
@@ -262,7 +259,8 @@ class PullHandlers:
             if reset is not None:
                 return GetResult(GetStatus.OFFSET_RESET, reset, queue.min_offset, queue.max_offset)
         bytes_max = header.max_msg_bytes or PULL_BYTES_MAX
-        return self._reader.get(queue, pull.offset, header.max_msg_nums, bytes_max, pull.tags)
+        # The Go client's pull consumer leaves maxMsgNums at 0; like Java, that gets one message.
+        return self._reader.get(queue, pull.offset, max(1, header.max_msg_nums), bytes_max, pull.tags)
 
     async def _read_cold(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
         """What was asked for is on disk only: have it read by a worker, then look again."""
