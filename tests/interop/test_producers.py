@@ -80,7 +80,7 @@ def test_sync_sends_go_round_the_queues_and_are_readable_at_their_offsets(
         assert received.offset_msg_id == result.offset_msg_id
         assert received.store_host == f"/{cluster.broker.address}"
         assert received.properties["CLUSTER"] == "DefaultCluster"
-        assert result.region_id == received.properties["MSG_REGION"] == "DefaultRegion"
+        assert result.region_id == "DefaultRegion"
     log_offsets = [int(result.offset_msg_id[16:], 16) for result in results]
     assert log_offsets == sorted(log_offsets)
 

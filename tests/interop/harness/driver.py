@@ -115,6 +115,7 @@ class Driver:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                cwd=java.home,  # mqadmin consumerStatus leaves files where it runs
                 start_new_session=True,
             )
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
