@@ -111,11 +111,22 @@ class Checkpointing:
         self.current = Checkpoint(boot_hash=boot_hash(disk.boot_id()))
         """What the file says."""
 
-    def note(self) -> None:
+    def begin_with(self, found: Checkpoint) -> None:
+        """Go on from the checkpoint that was found: what it says of durability holds as long as it is
+        ours.
+        """
+        self.current.master_flushed_offset = found.master_flushed_offset
+        if found.ours:
+            found.clean_end = -1
+            found.boot_hash = self.current.boot_hash
+            self.current = found
+
+    def note(self, even_unchanged: bool = False) -> None:
         """Write what is known now. Raises OSError."""
         log = self.log
         current = self.current
-        if (current.flushed_offset, current.stored_record) == (log.flushed, log.stored_record):
+        changed = (current.flushed_offset, current.stored_record) != (log.flushed, log.stored_record)
+        if not changed and not even_unchanged:
             return
         current.flushed_offset = int(log.flushed)
         current.stored_record = int(log.stored_record)

@@ -75,20 +75,31 @@ class Disk:
         """Reserve blocks, so that later writes into ``[offset, offset + size)`` cannot run out of space."""
         os.posix_fallocate(fd, offset, size)
 
-    def clear(self, fd: int, offset: int, size: int) -> None:
-        """Make ``[offset, offset + size)`` read as zeros, its blocks still reserved and the length
-        unchanged.
+    def clear(self, fd: int, offset: int, size: int, reserve: bool) -> None:
+        """Make ``[offset, offset + size)`` read as zeros, the length unchanged.
+
+        ``reserve`` keeps its blocks reserved; else they are given back.
         """
         libc = ctypes.CDLL(None, use_errno=True)
         punched = hasattr(libc, "fallocate") and not libc.fallocate(
             fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(size)
         )
-        if punched:
+        if not punched:
+            zeros = bytes(_CLEAR_STEP_BYTES)
+            for at in range(offset, offset + size, _CLEAR_STEP_BYTES):
+                self.pwrite(fd, zeros[: offset + size - at], at)
+        elif reserve:
             os.posix_fallocate(fd, offset, size)
-            return
-        zeros = bytes(_CLEAR_STEP_BYTES)
-        for at in range(offset, offset + size, _CLEAR_STEP_BYTES):
-            self.pwrite(fd, zeros[: offset + size - at], at)
+
+    def has_data(self, fd: int, offset: int) -> bool:
+        """False when the file is one hole from ``offset`` on."""
+        try:
+            os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return False
+            raise
+        return True
 
     def truncate(self, fd: int, size: int) -> None:
         """Set the length; a longer file reads as zeros behind its old end and takes no space there."""

@@ -178,7 +178,7 @@ class IndexFile:
         slots = self._slots
         if mapping is None or slots is None:
             return
-        self.disk.clear(self.fd, HEADER_BYTES, self.slot_count * SLOT_BYTES)
+        self.disk.clear(self.fd, HEADER_BYTES, self.slot_count * SLOT_BYTES, True)
         previous: i64 = self.begin_offset if self.begin_offset > log_begin else log_begin
         self.slots_used = 0
         number: i64 = 1
@@ -204,8 +204,26 @@ class IndexFile:
         self.count = number
         if number == 1:
             self.begin_ms = self.end_ms = self.begin_offset = self.end_offset = 0
+        # What is left behind could, beside new entries of which some get lost, make sense again.
+        entries_end: i64 = self.entries_at + number * ENTRY_BYTES
+        self.disk.clear(self.fd, entries_end, self.file_bytes - entries_end, False)
+        self.reserved_bytes = entries_end
         self.write_header()
-        mapping.flush()
+        self.disk.sync_data(self.fd)
+
+    def drop_record(self, log_offset: i64) -> None:
+        """Forget the entries of the last record, ``log_offset``, of which some may be missing. Raises
+        OSError.
+
+        They stay where they are; indexing the record again makes the same entries in the same places.
+        """
+        while self.count > 1:
+            entry = self.entry(self.count - 1)
+            self.end_offset = read_i64_be(entry, 4)
+            self.end_ms = self.begin_ms + i64(read_i32_be(entry, 12)) * 1000
+            if self.end_offset != log_offset:
+                break
+            self.count -= 1
 
     # ---- writing ---------------------------------------------------------------------------------------
 

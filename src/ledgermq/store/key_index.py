@@ -48,12 +48,31 @@ class KeyIndex:
         """An existing file, not yet looked at and not yet among ``files``."""
         return IndexFile(self.disk, f"{self.directory}/{name}", self.slot_count, self.entry_count)
 
-    def use_files(self, files: list[IndexFile], indexed_offset: i64) -> None:
-        """Recovery: these are the files; records that begin below ``indexed_offset`` are in them."""
+    def use_files(self, files: list[IndexFile], indexed_offset: i64, durable_offset: i64) -> None:
+        """Recovery: these are the files; records that begin below ``indexed_offset`` are in them.
+
+        Entries of records behind ``durable_offset`` are for the next checkpoint to make durable.
+        """
         self.files = files
         self.indexed_offset = indexed_offset
+        for file in files:
+            if file.end_offset > durable_offset:
+                self._written[file.path] = None
         if len(files) > 0:
             self._last_name = files[-1].path.rpartition("/")[2]
+
+    def drop_last_record(self) -> i64:
+        """Forget the entries of the last record, for a crash may have kept some from the files; returns the
+        log offset from which to index again, -1 when there are no entries. Raises OSError."""
+        last: i64 = self.last_offset() if self._has_entries() else -1
+        for file in reversed(self.files):
+            file.drop_record(last)
+            if file.count > 1:
+                break
+        return last
+
+    def _has_entries(self) -> bool:
+        return any(file.count > 1 for file in self.files)
 
     # ---- gathering and publishing ----------------------------------------------------------------------
 

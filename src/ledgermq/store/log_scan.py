@@ -35,6 +35,8 @@ DAMAGED: Final[i64] = 4
 """Neither; the scanner stays."""
 
 BLOCK_BYTES: Final[i64] = 4_194_304
+SECTOR_BYTES: Final[i64] = 512
+NEVER: Final[i64] = 0x7FFFFFFFFFFFFFFF
 MAGIC_BEGINNING: Final = b"\xda\xa3\x20"
 """The three bytes that both versions' magics begin with."""
 
@@ -46,6 +48,8 @@ class LogScanner:
         self.disk: Disk = disk
         self.files: LogFiles = files
         self.check_crc: bool = check_crc
+        self.torn_from: i64 = NEVER
+        """Records that end behind this were not fsynced before the crash: see :meth:`_is_torn`."""
         self.position: i64 = 0
         """Log offset of what :meth:`next` looks at."""
         self.at: i64 = 0
@@ -161,7 +165,8 @@ class LogScanner:
         if end - i < 8 + host_bytes + 4 + 8 + 4 + 1 + 2:
             return False
         store_ms: i64 = read_i64_be(block, i)
-        i += 8 + host_bytes + 12
+        hosts_end: i64 = i + 8 + host_bytes
+        i = hosts_end + 12
         body_bytes: i64 = i64(read_i32_be(block, i))
         i += 4
         if body_bytes < 0 or body_bytes > end - i - 3:
@@ -189,6 +194,10 @@ class LogScanner:
             crc: i64 = zlib.crc32(block[body_at : body_at + body_bytes])
             if crc & 0x7FFFFFFF != i64(read_i32_be(block, start + 8)):
                 return False
+        if self.position + size > self.torn_from and (
+            self._is_torn(start, hosts_end, 8) or self._is_torn(body_at + body_bytes, end, 1)
+        ):
+            return False
         self.queue_id = i64(read_i32_be(block, start + 12))
         self.queue_offset = read_i64_be(block, start + 20)
         self.sys_flag = sys_flag
@@ -197,3 +206,24 @@ class LogScanner:
         self._properties_at = i
         self._properties_end = end
         return True
+
+    def _is_torn(self, begin: i64, end: i64, bytes_min: i64) -> bool:
+        """Whether some sector's part of ``block[begin:end]``, of ``bytes_min`` at least, is all zeros.
+
+        The log behind its end is zeros on the device, so that is what a sector holds that did not get there.
+        The CRC covers the body only. Asked is about what is before the body, where 8 bytes are never all zero
+        but fewer may be (a size, a port); zeros there that go on behind it do not add up to the record's
+        size. And about topic and properties, which have no zeros."""
+        block = self._block
+        at: i64 = begin
+        while at < end:
+            stop: i64 = at + SECTOR_BYTES - (self._block_base + at) % SECTOR_BYTES
+            if stop > end:
+                stop = end
+            i: i64 = at
+            while i < stop and i64(block[i]) == 0:
+                i += 1
+            if i == stop and stop - at >= bytes_min:
+                return True
+            at = stop
+        return False

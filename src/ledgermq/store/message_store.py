@@ -141,9 +141,12 @@ class MessageStore:
         self.log.stored_ms = self.log.last_store_ms
         self._trimming.remove_leftovers()
         self._write_abort_file()
-        self._checkpointing.current.master_flushed_offset = evidence.checkpoint.master_flushed_offset
+        self._checkpointing.begin_with(evidence.checkpoint)
         self._write_all_tails()
-        self._checkpointing.plan().run()
+        if not evidence.ours or recovery.report.derived_changed:
+            self._checkpointing.plan().run()
+        else:
+            self._checkpointing.note(even_unchanged=True)
         self._lock.sign()
         try:
             self.log.reserve_first()

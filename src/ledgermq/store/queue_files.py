@@ -96,13 +96,12 @@ class QueueFiles:
 
     def _descriptor_for_writing(self, queue: ConsumeQueue, first: int, offset: int) -> int:
         path = self.file_path(queue, first)
-        self.unsynced[path] = None
+        self.note_written(queue, first, new=False)
         try:
             return self._descriptor(path)
         except FileNotFoundError:
             pass
-        directory = self.queue_directory(queue)
-        self.disk.make_directories(directory)
+        self.disk.make_directories(self.queue_directory(queue))
         fd = self.disk.open(path, create=True)
         self._keep(path, fd)
         self.disk.truncate(fd, self.file_bytes)
@@ -110,10 +109,17 @@ class QueueFiles:
             self.disk.pwrite(fd, PRE_BLANK * (offset - first), 0)
         if queue.first_offset < 0:
             queue.first_offset = first
-        self.new_directories[directory] = None
-        self.new_directories[directory.rpartition("/")[0]] = None
-        self.new_directories[self.directory] = None
+        self.note_written(queue, first, new=True)
         return fd
+
+    def note_written(self, queue: ConsumeQueue, first: int, new: bool) -> None:
+        """The file that begins with unit ``first`` is to be made durable, ``new``: its name as well."""
+        self.unsynced[self.file_path(queue, first)] = None
+        if new:
+            directory = self.queue_directory(queue)
+            self.new_directories[directory] = None
+            self.new_directories[directory.rpartition("/")[0]] = None
+            self.new_directories[self.directory] = None
 
     def _keep(self, path: str, fd: int) -> None:
         if len(self._open) >= OPEN_QUEUE_FILES_MAX:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -43,6 +45,8 @@ class FoundQueue:
     """Queue offset behind the last unit that makes sense."""
     last: tuple[int, int] = (-1, 0)
     """Log offset and size of the last named record; (-1, 0) when there is none."""
+    reaches: bool = True
+    """All units that were known are there."""
 
 
 class QueueRecovery:
@@ -104,32 +108,30 @@ class QueueRecovery:
         return found
 
     def _find_end(self, found: FoundQueue) -> None:
-        """The end of the units that make sense, from the last file that has any."""
-        for base in reversed(found.bases):
-            start = base
-            if self._clean and found.known_units is not None and base < found.known_units:
-                # What was noted at a clean stop needs no second look, up to its last unit.
-                start = max(base, min(found.known_units, base + self._files.file_units) - 1)
-            end = self._walk(found, start, base + self._files.file_units)
-            if end > base:
-                found.end = end
-                return
-        found.end = found.bases[0]
+        """Walk the units from the last one known to be durable to the first that makes no sense.
 
-    def _walk(self, found: FoundQueue, start: int, stop: int) -> int:
+        Without such knowledge, from the beginning of the last file but two, as Java does.
+        """
+        known = found.known_units
+        start = found.bases[-3:][0]
+        if known is not None and found.bases[0] < known <= found.bases[-1] + self._files.file_units:
+            start = known - 1
+        found.end = self._walk(found, start)
+        found.reaches = known is None or found.end >= known
+
+    def _walk(self, found: FoundQueue, start: int) -> int:
         previous = -1
         at = start
+        stop = found.bases[-1] + self._files.file_units
         while at < stop:
             data = self._files.read(found.queue, at, min(BLOCK_UNITS, stop - at))
             count = int(count_units(data, previous))
-            if count > 0:
-                named = int(last_named(data[: count * UNIT_BYTES]))
-                if named >= 0:
-                    previous = named
-                    # Pre-blank units may follow the named one (a bridged gap); its own size is read again.
-                    found.last = self._unit_naming(data[: count * UNIT_BYTES], named)
+            named = int(last_named(data[: count * UNIT_BYTES]))
+            if named >= 0:
+                previous = named
+                found.last = self._unit_naming(data[: count * UNIT_BYTES], named)
             at += count
-            if count * UNIT_BYTES < len(data) or count == 0:
+            if count * UNIT_BYTES < len(data) or not data:
                 break
         return at
 
@@ -147,49 +149,45 @@ class QueueRecovery:
 
     # ---- what is to be done ----------------------------------------------------------------------------
 
-    def trim(self, log_end: int) -> int:
-        """Take back units of records that the log does not have; returns how many queues had such."""
+    def trim(self, limit: int, durably: bool) -> int:
+        """Take back the units of records at or behind log offset ``limit``; returns how many queues had such.
+
+        ``durably``: the power failed. Then anything may lie behind a queue's end as well, and none of it may
+        be left: it could later seem to name a new record."""
         trimmed = 0
         for found in self.found:
-            if found.last[0] + found.last[1] <= log_end:
+            if not found.bases or not found.whole:
                 continue
-            low, high = found.bases[0], found.end
-            while low < high:
-                middle = (low + high) // 2
-                log_offset, size, _ = UNIT.unpack(self._files.read(found.queue, middle, 1))
-                if size == PRE_BLANK_SIZE or log_offset + size <= log_end:
-                    low = middle + 1
-                else:
-                    high = middle
-            self._clear_units(found, low)
-            trimmed += 1
+            read = partial(self._files.read, found.queue)
+            end = first_naming(read, found.bases[0], found.end, limit)
+            if end < found.end or durably:
+                trimmed += end < found.end
+                self._cut(found, end, durably)
         return trimmed
 
-    def _clear_units(self, found: FoundQueue, end: int) -> None:
-        """Cut the queue at ``end``, durably: a unit left behind could later seem to name a new record."""
+    def _cut(self, found: FoundQueue, end: int, durably: bool) -> None:
+        """Make ``end`` the end of a queue's files; the first file stays, the offset is known from it."""
         queue = found.queue
-        file_units = self._files.file_units
-        while found.bases and found.bases[-1] >= end:
-            base = found.bases.pop()
-            path = self._files.file_path(queue, base)
+        while len(found.bases) > 1 and found.bases[-1] >= end:
+            path = self._files.file_path(queue, found.bases.pop())
             self._files.forget(path)
             self._disk.unlink(path)
-        if found.bases and end < min(found.end, found.bases[-1] + file_units):
-            base = found.bases[-1]
-            fd = self._disk.open(self._files.file_path(queue, base))
-            try:
-                units = min(found.end, base + file_units) - end
-                self._disk.pwrite(fd, bytes(units * UNIT_BYTES), (end - base) * UNIT_BYTES)
-                self._disk.sync_data(fd)
-            finally:
-                self._disk.close(fd)
-        self._disk.sync_directory(self._files.queue_directory(queue))
-        if not found.bases:
-            queue.first_offset = -1
-        found.end = end if found.bases else 0
-        found.last = (-1, 0)
-        if found.bases:
-            first = max(found.bases[0], end - BLOCK_UNITS)
+        base = found.bases[-1]
+        at = (end - base) * UNIT_BYTES
+        fd = self._disk.open(self._files.file_path(queue, base))
+        try:
+            if at < self._files.file_bytes and (end < found.end or self._disk.has_data(fd, at)):
+                self._disk.clear(fd, at, self._files.file_bytes - at, reserve=False)
+                if durably:
+                    self._disk.sync_data(fd)
+        finally:
+            self._disk.close(fd)
+        if durably:
+            self._disk.sync_directory(self._files.queue_directory(queue))
+        if end < found.end:
+            found.end = end
+            found.last = (-1, 0)
+            first = max(base, end - BLOCK_UNITS)
             data = self._files.read(queue, first, end - first)
             named = int(last_named(data))
             if named >= 0:
@@ -204,17 +202,25 @@ class QueueRecovery:
                     has_files=bool(found.bases),
                     whole=found.whole,
                     known=found.known_units is not None and found.known_units > 0,
-                    reaches=found.known_units is None or found.end >= found.known_units,
+                    reaches=found.reaches,
                     names_record=self._names_record(found),
                 )
             )
             if decision is Queue.KEEP:
                 log_end = found.last[0] + found.last[1] if found.last[0] >= 0 else 0
                 found.queue.set_position(found.bases[0], found.end, log_end)
+                if not self._clean:
+                    self._mark_unsynced(found)
             elif decision is Queue.REBUILD:
                 self.remove(found.queue)
                 rebuilt.append(f"{found.queue.topic.decode()}/{found.queue.queue_id}")
         return rebuilt
+
+    def _mark_unsynced(self, found: FoundQueue) -> None:
+        """What the process that died wrote behind its last checkpoint is for the next one to make durable."""
+        for base in found.bases:
+            if base + self._files.file_units > (found.known_units or 0):
+                self._files.note_written(found.queue, base, new=True)
 
     def _names_record(self, found: FoundQueue) -> bool:
         log_offset, size = found.last
@@ -262,27 +268,36 @@ def min_offset(queue: ConsumeQueue, log_begin: int) -> int:
     OSError.
     """
     low = int(queue.first_offset if queue.first_offset >= 0 else queue.stored_offset)
-    high = int(queue.max_offset)
+    return first_naming(queue.units, low, int(queue.max_offset), log_begin)
+
+
+def first_naming(read: Callable[[int, int], bytes], low: int, high: int, log_offset: int) -> int:
+    """The first of the units ``[low, high)`` that names a record at or behind ``log_offset``, else ``high``.
+
+    ``read(at, count)`` gives units, at most ``count``. Pre-blank units name nothing and are passed over.
+    """
+    end = high
     first = True
     while low < high:
-        # The common case is that nothing was deleted: look at the first unit before halving.
+        # The common case is that the first unit is the one: look at it before halving.
         middle = low if first else (low + high) // 2
         first = False
-        at, log_offset = _named_from(queue, middle, high)
-        if at < high and log_offset < log_begin:
+        at, named = _named_from(read, middle, end)
+        if at < end and named < log_offset:
             low = at + 1
         else:
             high = middle
-    return high
+    at, _ = _named_from(read, high, end)
+    return at
 
 
-def _named_from(queue: ConsumeQueue, start: int, end: int) -> tuple[int, int]:
-    """Queue offset and log offset of the first unit in ``[start, end)`` that names a record; ``end`` if
+def _named_from(read: Callable[[int, int], bytes], start: int, end: int) -> tuple[int, int]:
+    """Where in ``[start, end)`` the first unit is that names a record, and its log offset; ``end`` if
     none.
     """
     at = start
     while at < end:
-        data = queue.units(at, min(BLOCK_UNITS, end - at))
+        data = read(at, min(BLOCK_UNITS, end - at))
         if not data:
             break
         for log_offset, size, _ in UNIT.iter_unpack(data):

@@ -179,6 +179,9 @@ class MessageReader:
         result.next_offset = offset
         if count_max < 1:
             count_max = 1
+        # Beyond these every answer is full: who asks for more must not have more units read for it.
+        if count_max > self.limits.memory_count and count_max > self.limits.disk_count:
+            count_max = max(self.limits.memory_count, self.limits.disk_count)
         looked_at_max: i64 = count_max if tags is None else FILTER_UNITS_MAX
         if looked_at_max < count_max:
             looked_at_max = count_max
@@ -212,10 +215,11 @@ class MessageReader:
                     result.status = GetStatus.MESSAGE_WAS_REMOVING
                 i += UNIT_BYTES
                 continue
-            if at < hot_from and not self._is_warm(at, size):
+            cold_at: i64 = self._cold_at(at, size) if at < hot_from else -1
+            if cold_at >= 0:
                 if count == 0:
                     result.status = GetStatus.COLD
-                    result.cold_offset = at
+                    result.cold_offset = cold_at
                 break
             if span_bytes > 0 and at == span_at + span_bytes:
                 span_bytes += size
@@ -277,15 +281,16 @@ class MessageReader:
 
     # ---- the page cache --------------------------------------------------------------------------------
 
-    def _is_warm(self, at: i64, size: i64) -> bool:
-        """Whether the chunks under a record are in the page cache, as far as known. Raises OSError."""
-        first: i64 = at >> CHUNK_SHIFT
+    def _cold_at(self, at: i64, size: i64) -> i64:
+        """Where the first chunk under a record begins that is not in the page cache, as far as known; -1 when
+        all are. A record may have more chunks than one :meth:`warm` reads. Raises OSError."""
+        chunk: i64 = at >> CHUNK_SHIFT
         last: i64 = (at + size - 1) >> CHUNK_SHIFT
-        while first <= last:
-            if first not in self._warm and not self._probe(first):
-                return False
-            first += 1
-        return True
+        while chunk <= last:
+            if chunk not in self._warm and not self._probe(chunk):
+                return chunk << CHUNK_SHIFT
+            chunk += 1
+        return -1
 
     def _probe(self, chunk: i64) -> bool:
         at: i64 = chunk << CHUNK_SHIFT

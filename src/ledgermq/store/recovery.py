@@ -54,6 +54,8 @@ class RecoveryReport:
 
     clean: bool = True
     ours: bool = True
+    power_failed: bool = False
+    """Or must be assumed to have: not all that was written may be there."""
     log_begin: int = 0
     log_end: int = 0
     walked_bytes: int = 0
@@ -69,6 +71,11 @@ class RecoveryReport:
     dropped_indexes: int = 0
     strange_records: int = 0
 
+    @property
+    def derived_changed(self) -> bool:
+        """Files were made again that are now to be made durable."""
+        return bool(self.power_failed or self.rebuilt_queues or self.repaired_indexes or self.dropped_indexes)
+
     def lines(self) -> list[str]:
         """One line for each thing worth telling; the first always."""
         stop = "clean stop" if self.clean else "crash"
@@ -81,7 +88,7 @@ class RecoveryReport:
             names = ", ".join(self.rebuilt_queues[:10])
             lines.append(f"{len(self.rebuilt_queues)} consume queues made again from the log: {names}")
         if self.trimmed_queues:
-            lines.append(f"{self.trimmed_queues} consume queues had units of records that are not in the log")
+            lines.append(f"{self.trimmed_queues} consume queues took their newest units from the log again")
         if self.repaired_indexes or self.dropped_indexes:
             lines.append(f"index files: {self.repaired_indexes} repaired, {self.dropped_indexes} made again")
         if self.strange_records:
@@ -131,6 +138,7 @@ class Recovery:
         self._check_crc = check_crc
         self._index_segments_max = index_segments_max
         self.report = RecoveryReport(clean=evidence.clean, ours=evidence.ours)
+        self.report.power_failed = not evidence.clean and not evidence.survived
         self._end_noted = False
         self.last_record = 0
         """Where the last record of the log begins; the log's begin when there is none."""
@@ -151,10 +159,12 @@ class Recovery:
         end = self._find_end(queues)
         self.report.log_begin, self.report.log_end = begin, end
         self._clear_behind(end)
-        self.report.trimmed_queues = queues.trim(end)
-        self.report.rebuilt_queues = queues.settle()
         newest = sum(queues.newest_record())
         start = self._replay_start(begin, end, newest if newest > 0 else begin)
+        # After a crash the units of what is replayed are made anew, whatever the files had of them.
+        limit = end if evidence.clean else start
+        self.report.trimmed_queues = queues.trim(limit, durably=self.report.power_failed)
+        self.report.rebuilt_queues = queues.settle()
         start = min(start, self._settle_index(begin, end))
         if self.report.rebuilt_queues:
             start = begin
@@ -273,6 +283,8 @@ class Recovery:
         """Walk from ``start`` to the end of the log; everything below ``promised`` was fsynced."""
         scanner = LogScanner(self._disk, self._files, self._check_crc)
         scanner.position = start
+        if not self._evidence.clean:
+            scanner.torn_from = promised
         self.last_record = start
         while True:
             position = int(scanner.position)
@@ -319,7 +331,7 @@ class Recovery:
         last = files.at(end)
         if last is not None:
             start = end - int(last.base)
-            self._disk.clear(files.descriptor(last), start, int(last.size) - start)
+            self._disk.clear(files.descriptor(last), start, int(last.size) - start, reserve=True)
         # What the page cache kept is promised from here on.
         for segment in files.segments:
             if segment.base + segment.size > self._evidence.checkpoint.flushed_offset:
@@ -371,6 +383,7 @@ class Recovery:
                     settled=evidence.clean
                     or (file.room() <= 0 and file.end_ms <= evidence.checkpoint.index_ms),
                     survived=evidence.survived,
+                    covered=whole and int(file.begin_offset) <= evidence.checkpoint.queue_log_offset,
                 )
             )
             if decision is Index.DROP:
@@ -382,17 +395,22 @@ class Recovery:
             if decision is Index.REPAIR:
                 file.repair(begin, end)
                 self.report.repaired_indexes += 1
+                # A file follows a full one: what this one lost is not in those behind it.
+                dropped = file.room() > 0
             file.unmap()
             kept.append(file)
-        index.use_files(kept, 0)
+        index.use_files(kept, 0, end if evidence.clean else self._noted_index_offset())
         return self._index_start(index, begin, end)
 
     def _index_start(self, index: KeyIndex, begin: int, end: int) -> int:
         evidence = self._evidence
-        reached = int(index.last_offset()) if any(file.count > 1 for file in index.files) else -1
-        # The last record indexed may lack a key or two.
-        index.indexed_offset = max(reached, 0)
-        noted = evidence.records.index_offset if evidence.ours and evidence.records is not None else -1
+        if evidence.clean:
+            reached = int(index.last_offset()) if any(file.count > 1 for file in index.files) else -1
+            index.indexed_offset = reached + 1
+        else:
+            reached = int(index.drop_last_record())
+            index.indexed_offset = max(reached, 0)
+        noted = self._noted_index_offset()
         if self.report.dropped_indexes == 0 and reached >= noted:
             if evidence.clean:
                 index.indexed_offset = end
@@ -401,7 +419,11 @@ class Recovery:
                 return end  # The walk for the queues meets what the index may lack.
         oldest = max(0, len(self._files.segments) - self._index_segments_max)
         floor = int(self._files.segments[oldest].base) if self._files.segments else begin
-        return min(end, max(reached, begin, floor))
+        return min(end, max(int(index.indexed_offset), begin, floor))
+
+    def _noted_index_offset(self) -> int:
+        evidence = self._evidence
+        return evidence.records.index_offset if evidence.ours and evidence.records is not None else -1
 
     def _replay(self, start: int, end: int, from_beginning: bool) -> list[ConsumeQueue]:
         """Replay ``[start, end)``; returns the queues that miss units from before it."""

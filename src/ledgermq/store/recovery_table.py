@@ -166,6 +166,8 @@ class IndexFacts(NamedTuple):
     """It was flushed: after a clean stop, or it is full and not younger than the checkpoint's index time."""
     survived: bool
     """The kernel that held its pages still runs: only the process died."""
+    covered: bool
+    """It was begun before the checkpoint, so its name and the files before it are durable."""
 
 
 class IndexRow(NamedTuple):
@@ -174,19 +176,23 @@ class IndexRow(NamedTuple):
     beyond_log: bool | None
     settled: bool | None
     survived: bool | None
+    covered: bool | None
     decision: Index
 
 
 INDEX_ROWS: Final = (
     # Not an index file, cut, or made with other numbers of slots and entries.
-    IndexRow("no-index", False, None, None, None, Index.DROP),
+    IndexRow("no-index", False, None, None, None, None, Index.DROP),
     # The power failed and the device kept pages of the index but not the records they name.
-    IndexRow("beyond", True, True, None, None, Index.REPAIR),
-    IndexRow("settled", True, False, True, None, Index.KEEP),
+    IndexRow("beyond", True, True, None, None, True, Index.REPAIR),
+    IndexRow("beyond-new", True, True, None, None, False, Index.DROP),
+    IndexRow("settled", True, False, True, None, None, Index.KEEP),
     # Entries are written before slots, slots before the header: a killed process leaves a usable file.
-    IndexRow("killed", True, False, False, True, Index.KEEP),
+    IndexRow("killed", True, False, False, True, None, Index.KEEP),
     # The power failed: any page may be there or be zeros.
-    IndexRow("power", True, False, False, False, Index.REPAIR),
+    IndexRow("power", True, False, False, False, True, Index.REPAIR),
+    # The same, and a file before this one may be missing.
+    IndexRow("power-new", True, False, False, False, False, Index.DROP),
 )
 
 
