@@ -118,7 +118,9 @@ class ConfigFiles:
 
     def _writing(self, name: str) -> asyncio.Task[None]:
         file = self._files[name]
-        if file.writing is None:
+        # A write that has ended but whose callback has not run yet must not be waited for: awaiting it gives
+        # the loop no turn, so the callback would never run.
+        if file.writing is None or file.writing.done():
             file.writing = asyncio.get_running_loop().create_task(self._write(file))
             file.writing.add_done_callback(lambda task: self._wrote(name, task))
         return file.writing
@@ -133,7 +135,8 @@ class ConfigFiles:
 
     def _wrote(self, name: str, task: asyncio.Task[None]) -> None:
         file = self._files[name]
-        file.writing = None
+        if file.writing is task:
+            file.writing = None
         again, file.again = file.again, False
         if task.cancelled():
             return
