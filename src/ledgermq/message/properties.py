@@ -35,9 +35,7 @@ _DELA: Final[i64] = 0x44454C41
 _TIMER_: Final[i64] = 0x54494D45
 _INNER: Final[i64] = 0x494E4E45
 _TRACE_ON: Final[i64] = 0x54524143455F4F4E
-_RESERVED: Final = frozenset(
-    (b"MSG_REGION", b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH")
-)
+_RESERVED: Final = frozenset((b"MSG_REGION", b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH"))
 
 
 def encode_properties(properties: Mapping[str, str]) -> bytes:

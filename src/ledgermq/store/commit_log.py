@@ -39,6 +39,7 @@ from ledgermq.message.properties import PropertyScan
 from ledgermq.message.record import (
     BLANK_BYTES,
     PROPERTIES_BYTES_MAX,
+    RECORD_BYTES_MIN,
     enters_queue,
     record_bytes,
     write_blank,
@@ -69,7 +70,7 @@ class GatheredPart:
 
 
 class CommitLog:
-    """The end of the log and the way in. Reading is done by store/message_reader.py."""
+    """The end of the log and the way in. Reading is done by store/reading.py."""
 
     def __init__(self, disk: Disk, files: LogFiles, index: KeyIndex | None, store_host: bytes) -> None:
         """``store_host`` is 8 or 20 bytes: the broker's address as it stands in records."""
@@ -416,6 +417,32 @@ class CommitLog:
             at = end
         self._torn_from = 0
         self._torn_to = 0
+
+    def try_again(self) -> None:
+        """After a failed write: see whether one would succeed now, and take messages again if so.
+
+        To be called now and then while ``failure`` is set, when nothing is gathered.
+        """
+        if self.fatal or self.end != self.written:
+            return
+        try:
+            if self._torn_to > self._torn_from:
+                self._clear_torn()
+            segment = self._segment
+            if segment is None or self.end + BLANK_BYTES + RECORD_BYTES_MIN > self._segment_end:
+                following: i64 = self.end if segment is None else self._segment_end
+                if self.files.at(following) is None:
+                    self.files.reserve_spare(following)
+            else:
+                # Zeros over zeros: what the log's end must be followed by anyway.
+                self.disk.pwrite(self.files.descriptor(segment), bytes(BLANK_BYTES), self.end - segment.base)
+            index = self.index
+            if index is not None:
+                index.reserve_some()
+        except OSError as error:
+            self.failure = f"commit log still cannot be written: {error}"
+            return
+        self.failure = ""
 
     # ---- queue tails -----------------------------------------------------------------------------------
 

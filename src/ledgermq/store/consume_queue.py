@@ -25,7 +25,8 @@ Four offsets, in this order always::
 ``stored_offset`` is where the tail begins: units before it are in files.
 
 Rules of this file: it is compiled; a queue belongs to the thread of the store; units are only ever added at
-the end, and taken back only by :meth:`ConsumeQueue.roll_back`."""
+the end, and taken back only by :meth:`ConsumeQueue.roll_back`.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ writes lost, sectors torn, no space) can take its place in tests. Its methods ra
 all of them may run on a worker thread.
 
 Rules of this file: no policy. A write is whole or an OSError; a read is whole, or short at the end of the
-file."""
+file.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +178,8 @@ class Disk:
         """Take the store lock; 0 when it is ours now, else the pid of who has it (-1 when unknown).
 
         Two locks in one: the POSIX lock on byte 0, which Java's ``FileChannel.tryLock(0, 1, false)`` is, and
-        a flock, because POSIX locks do not keep two stores of one process apart."""
+        a flock, because POSIX locks do not keep two stores of one process apart.
+        """
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)

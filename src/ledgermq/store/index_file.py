@@ -172,7 +172,8 @@ class IndexFile:
         OSError.
 
         Entries name records in log order, all of them in ``[log_begin, log_end)``; a page that was lost is
-        zeros and breaks that order."""
+        zeros and breaks that order.
+        """
         self.map()
         mapping = self._map
         slots = self._slots

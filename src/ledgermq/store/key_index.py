@@ -25,6 +25,7 @@ from ledgermq.store.index_file import GATHERED_BYTES, IndexFile, positive_hash
 
 TAG_PREFIX: Final = b"T#"
 BLANK: Final[i64] = 32
+SOME_ENTRIES: Final[i64] = 1024
 
 
 class KeyIndex:
@@ -63,7 +64,8 @@ class KeyIndex:
 
     def drop_last_record(self) -> i64:
         """Forget the entries of the last record, for a crash may have kept some from the files; returns the
-        log offset from which to index again, -1 when there are no entries. Raises OSError."""
+        log offset from which to index again, -1 when there are no entries. Raises OSError.
+        """
         last: i64 = self.last_offset() if self._has_entries() else -1
         for file in reversed(self.files):
             file.drop_record(last)
@@ -128,6 +130,15 @@ class KeyIndex:
                 file.reserve(step)
             left -= step
             i += 1
+
+    def reserve_some(self) -> None:
+        """Have room for the keys of some messages, whatever is gathered. Raises OSError."""
+        i: i64 = self._current()
+        if i >= len(self.files):
+            self._add_file()
+        file = self.files[i]
+        file.map()
+        file.reserve(file.room() if file.room() < SOME_ENTRIES else SOME_ENTRIES)
 
     def publish(self) -> None:
         """Put what was gathered into the files; :meth:`reserve` came before."""

@@ -16,9 +16,12 @@ everything else                         the owner's thread
 ======================================  =====================
 
 Rules of this file: it is compiled; segments are contiguous; a segment's file always has its full length,
-because Java refuses a directory in which one has not."""
+because Java refuses a directory in which one has not.
+"""
 
 from __future__ import annotations
+
+import threading
 
 from mypy_extensions import i64
 
@@ -50,6 +53,8 @@ class LogFiles:
         """A reserved file that directly follows the last segment."""
         self.spare_wanted: bool = False
         self.mapped: list[LogSegment] = []
+        self._reserving: threading.Lock = threading.Lock()
+        """Held while a file is made: the worker's and the owner's would have the same name."""
         self.flushed: i64 = 0
         """Bytes before this offset are on the device. Descriptors behind it stay open: their fsync is to
         come.
@@ -94,26 +99,33 @@ class LogFiles:
     def add_segment(self, base: i64) -> LogSegment:
         """The segment at ``base`` as the new last one: the spare if it is the one, else reserved now.
 
-        Raises OSError.
+        Waits for a reservation that a worker has begun. Raises OSError.
         """
-        segment = self.spare
-        self.spare = None
-        self.spare_wanted = False
-        if segment is None or segment.base != base:
-            segment = self._reserve(base)
+        with self._reserving:
+            segment = self.spare
+            self.spare = None
+            self.spare_wanted = False
+            if segment is None or segment.base != base:
+                segment = self._reserve(base)
         self.segments.append(segment)
         return segment
 
     def allocate_spare(self) -> None:
         """Reserve the segment that follows the last one. Raises OSError; there is then simply no spare."""
-        self.spare_wanted = False
-        segments = self.segments
-        if len(segments) == 0 or self.spare is not None:
-            return
-        base: i64 = segments[-1].base + self.segment_bytes
-        spare = self._reserve(base)
-        if self.segments[-1].base + self.segment_bytes == base:
-            self.spare = spare
+        with self._reserving:
+            self.spare_wanted = False
+            if len(self.segments) > 0:
+                self._reserve_spare(self.segments[-1].base + self.segment_bytes)
+
+    def reserve_spare(self, base: i64) -> None:
+        """Reserve the segment at ``base``, which is to follow the last one. Raises OSError."""
+        with self._reserving:
+            self._reserve_spare(base)
+
+    def _reserve_spare(self, base: i64) -> None:
+        spare = self.spare
+        if spare is None or spare.base != base:
+            self.spare = self._reserve(base)
 
     def _reserve(self, base: i64) -> LogSegment:
         """Create a file of zeros with all its blocks and make it durable."""

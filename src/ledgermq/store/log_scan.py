@@ -213,7 +213,8 @@ class LogScanner:
         The log behind its end is zeros on the device, so that is what a sector holds that did not get there.
         The CRC covers the body only. Asked is about what is before the body, where 8 bytes are never all zero
         but fewer may be (a size, a port); zeros there that go on behind it do not add up to the record's
-        size. And about topic and properties, which have no zeros."""
+        size. And about topic and properties, which have no zeros.
+        """
         block = self._block
         at: i64 = begin
         while at < end:

@@ -205,6 +205,8 @@ class MessageStore:
         if now_ms - self._noted_ms >= NOTE_INTERVAL_MS:
             self._noted_ms = now_ms
             self._note()
+            if self.log.failure:
+                self.log.try_again()
             # A write that failed is tried again by the next message: once a second one may find that there
             # is room again.
             self.log.failure = ""
@@ -260,7 +262,8 @@ class MessageStore:
         """Forget a topic's queues; returns the jobs that make it last and delete their files. Raises OSError.
 
         Its messages stay in the log, without a queue. Answer only when the jobs are done: until then a crash
-        can bring the queues back."""
+        can bring the queues back.
+        """
         queues = self.queues.topics.pop(topic, None)
         if not queues:
             return []

@@ -8,7 +8,8 @@ tag 0.
 Descriptors of files recently used are kept open, at most ``OPEN_QUEUE_FILES_MAX`` for all queues together.
 
 Rules of this file: not compiled, for it is used once per read and once per some hundred written units; all of
-it runs on the thread of the store. The files are derived from the log: an error here loses no message."""
+it runs on the thread of the store. The files are derived from the log: an error here loses no message.
+"""
 
 from __future__ import annotations
 

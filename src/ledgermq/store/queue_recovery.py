@@ -2,7 +2,8 @@
 it.
 
 Rules of this file: synchronous, before the store serves anyone. It removes and clears files of consume
-queues, which can be made again from the log; it never touches the log."""
+queues, which can be made again from the log; it never touches the log.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +154,8 @@ class QueueRecovery:
         """Take back the units of records at or behind log offset ``limit``; returns how many queues had such.
 
         ``durably``: the power failed. Then anything may lie behind a queue's end as well, and none of it may
-        be left: it could later seem to name a new record."""
+        be left: it could later seem to name a new record.
+        """
         trimmed = 0
         for found in self.found:
             if not found.bases or not found.whole:

@@ -1,7 +1,8 @@
 """All consume queues, by topic and queue id.
 
 Rules of this file: it is compiled; a queue is created by the first that asks for it and costs one small
-object until it gets a message."""
+object until it gets a message.
+"""
 
 from __future__ import annotations
 

@@ -283,7 +283,8 @@ class MessageReader:
 
     def _cold_at(self, at: i64, size: i64) -> i64:
         """Where the first chunk under a record begins that is not in the page cache, as far as known; -1 when
-        all are. A record may have more chunks than one :meth:`warm` reads. Raises OSError."""
+        all are. A record may have more chunks than one :meth:`warm` reads. Raises OSError.
+        """
         chunk: i64 = at >> CHUNK_SHIFT
         last: i64 = (at + size - 1) >> CHUNK_SHIFT
         while chunk <= last:
@@ -399,7 +400,8 @@ class MessageReader:
 
         Lower: the first message stored at or after it, ``max_offset`` when there is none. Upper: the last
         message stored at or before it; the last one of all when all are older, ``min_offset`` when all are
-        younger."""
+        younger.
+        """
         low: i64 = queue.min_offset
         high: i64 = queue.max_offset
         begin: i64 = low

@@ -1,7 +1,7 @@
 """What the crash tests do to a store, and what must hold afterwards.
 
-A script is a seeded series of sends, commits, flushes, upkeep and retention on a small store (files of 4 KiB, queue
-files of 8 units, index files of 40 entries), so that every kind of roll happens every few messages.
+A script is a seeded series of sends, commits, flushes, upkeep and retention on a small store (files of 4 KiB,
+queue files of 8 units, index files of 40 entries), so that every kind of roll happens every few messages.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from tests.crash.store.sim_disk import SimDisk
+
 from ledgermq.message.properties import PropertyScan
 from ledgermq.message.record import decode_record
 from ledgermq.runtime.config import StoreConfig
 from ledgermq.store.message_store import MessageStore
 from ledgermq.store.reading import GetStatus
-from tests.crash.store.sim_disk import SimDisk
 
 HOST = b"\x7f\x00\x00\x01\x00\x00\x2a\x9f"
 BEGIN_MS = 1_700_000_000_000
@@ -111,7 +112,9 @@ def messages_of(store: MessageStore) -> dict[Place, tuple[int, bytes, bytes]]:
 
 
 def check(store: MessageStore, ledger: Ledger, promised: int) -> None:
-    """Everything promised is there, where it was; everything there was sent, and nothing before it is missing."""
+    """Everything promised is there, where it was; everything there was sent, and nothing before it is
+    missing.
+    """
     found = messages_of(store)
     sent = {message.place: message for message in ledger.sent}
     for message in ledger.sent[:promised]:

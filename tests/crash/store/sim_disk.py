@@ -1,13 +1,14 @@
-"""A disk in memory that forgets what was not fsynced, as a power failure makes it, and tears what was being written.
+"""A disk in memory that forgets what was not fsynced, as a power failure makes it, and tears what was being
+written.
 
-* A file has its content as programs see it and its content on the device. ``sync_data`` copies one to the other. At
-  a power cut every 512-byte sector that differs is on the device or not, by lot.
+* A file has its content as programs see it and its content on the device. ``sync_data`` copies one to the
+  other. At a power cut every 512-byte sector that differs is on the device or not, by lot.
 * A name (create, rename, unlink) is on the device after ``sync_directory`` of its directory. At a power cut a
   prefix of the operations not yet synced, by lot, has reached the device: a journal keeps their order.
 * ``kill`` is the end of the process only: everything written stays.
 
-Faults are asked for by number: ``cut_at`` is the count of changing operations at which the power fails (in the
-middle of it, for a write), ``fail_writes`` makes them raise ENOSPC.
+Faults are asked for by number: ``cut_at`` is the count of changing operations at which the power fails (in
+the middle of it, for a write), ``fail_writes`` makes them raise ENOSPC.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The power fails, or the process dies, at every single operation of a script; the store must come back whole.
+"""The power fails, or the process dies, at every single operation of a script; the store must come back
+whole.
 
 Under a power cut only what was flushed had been promised; when the process dies, all that was committed.
 """
@@ -7,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-
-from ledgermq.store.errors import StoreError, StoreFatalError, StoreWriteError
 from tests.crash.store.scripts import Ledger, act, check, messages_of, open_store, send
 from tests.crash.store.sim_disk import PowerCut, SimDisk
+
+from ledgermq.store.errors import StoreError, StoreFatalError, StoreWriteError
 
 STEPS = 40
 
@@ -125,14 +127,11 @@ def test_disk_full_takes_the_turn_back_and_recovers_by_itself():
     disk.fail_writes = True
     for _ in range(20):
         before = len(ledger.sent)
-        for _ in range(3):
-            try:
-                send(store, ledger, rng)
-            except StoreWriteError:
-                break
-        with pytest.raises(StoreWriteError):
-            store.log.commit_pending()
-            raise StoreWriteError("nothing was gathered")
+        with suppress(StoreWriteError):  # Where the file is full, the send itself fails.
+            send(store, ledger, rng)
+        if store.log.end > store.log.written:
+            with pytest.raises(StoreWriteError):
+                store.log.commit_pending()
         assert store.refusal is not None
         del ledger.sent[before:]
         check(store, ledger, ledger.written)
@@ -148,7 +147,9 @@ def test_disk_full_takes_the_turn_back_and_recovers_by_itself():
 
 
 def test_a_refused_message_does_not_come_back_to_life():
-    """A write that failed half-way leaves whole records behind the log's end; a crash must not revive them."""
+    """A write that failed half-way leaves whole records behind the log's end; a crash must not revive
+    them.
+    """
     for seed in range(50):
         disk = SimDisk(seed)
         ledger = Ledger()
