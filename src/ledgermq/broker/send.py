@@ -107,6 +107,7 @@ class SendHandlers:
         send.message_flag = header.flag
         send.reconsume_times = max(0, header.reconsume_times or 0)
         send.sys_flag = header.sys_flag
+        send.properties = header.properties.encode()
         if topic.topic_filter_type == "MULTI_TAG":
             send.sys_flag |= SYS_FLAG_MULTI_TAGS
         if send.sys_flag & TRANSACTION_BITS:
@@ -184,7 +185,7 @@ class SendHandlers:
     def _send_one(
         self, header: SendMessage, command: Command, topic: TopicConfig, outbox: Outbox, send: SendFrame
     ) -> None:
-        properties = decode_properties(header.properties.encode())
+        properties = decode_properties(send.properties)
         is_retry = topic.topic_name.startswith(names.RETRY_PREFIX)
         level = delay_level(properties)
         if level > 0 and not is_retry:

@@ -15,6 +15,7 @@ from ledgermq.remoting.connection import Connection
 from ledgermq.remoting.headers import Header, SendMessage, request
 from ledgermq.remoting.json_body import encode_json, parse_json
 from ledgermq.runtime.config import BrokerConfig, BrokerSettings, RemotingConfig, StoreConfig
+from ledgermq.store.disk import Disk
 
 GROUP = "GroupA"
 TOPIC = "TopicA"
@@ -120,22 +121,33 @@ class Asked:
         return await asyncio.wait_for(self.heard.get(), 5)
 
 
-@asynccontextmanager
-async def asking(folder: Path, config_path: Path | None = None, **fields: Any) -> AsyncIterator[Asked]:
-    """A broker whose store is in ``folder``; ``fields`` are of its BrokerConfig."""
-    settings = BrokerSettings(
+def settings_for(folder: Path, store: dict[str, Any] | None = None, **fields: Any) -> BrokerSettings:
+    small: dict[str, Any] = {
+        "store_path_root_dir": str(folder),
+        "mapped_file_size_commit_log": 8 * 1024 * 1024,
+        "max_hash_slot_num": 100,
+        "max_index_num": 1000,
+        "disk_space_clean_forcibly_ratio": 99,
+        "disk_space_warning_level_ratio": 100,
+    }
+    return BrokerSettings(
         broker=BrokerConfig(broker_name="broker-a", listen_port=0, **fields),
-        store=StoreConfig(
-            store_path_root_dir=str(folder),
-            mapped_file_size_commit_log=8 * 1024 * 1024,
-            max_hash_slot_num=100,
-            max_index_num=1000,
-            disk_space_clean_forcibly_ratio=99,
-            disk_space_warning_level_ratio=100,
-        ),
+        store=StoreConfig(**small | (store or {})),
         remoting=RemotingConfig(bind_address="127.0.0.1"),
     )
-    broker = Broker(settings, config_path)
+
+
+@asynccontextmanager
+async def asking(
+    folder: Path,
+    config_path: Path | None = None,
+    store: dict[str, Any] | None = None,
+    disk: Disk | None = None,
+    **fields: Any,
+) -> AsyncIterator[Asked]:
+    """A broker whose store is in ``folder``; ``fields`` are of its BrokerConfig, ``store`` of its
+    StoreConfig."""
+    broker = Broker(settings_for(folder, store, **fields), config_path, disk)
     await broker.start()
     asked = Asked(broker)
     try:
