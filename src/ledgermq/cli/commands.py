@@ -190,16 +190,8 @@ def consume(
     """Print messages as they come, until Ctrl-C."""
     from ledgermq.cli import messages
 
-    messages.consume(
-        name_servers,
-        topic,
-        group=group,
-        expression=tags,
-        from_first=from_first,
-        count=count,
-        timeout_seconds=timeout_seconds,
-        print_json=print_json,
-    )
+    wanted = messages.Wanted(topic, tags, group, from_first, count, timeout_seconds, print_json)
+    messages.consume(name_servers, wanted)
 
 
 # ---- topics -------------------------------------------------------------------------------------------

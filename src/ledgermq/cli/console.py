@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -46,27 +47,37 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def run_client(work: Coroutine[Any, Any, None]) -> None:
-    """Run a client's work; a signal ends it as if it were done, an error of the client is one line."""
+def run_client(work: Coroutine[Any, Any, T]) -> T:
+    """Run a client's work; an error of the client ends the command with one line.
+
+    Ctrl-C ends the command at once, unless ``work`` asks for :func:`when_signalled`.
+    """
     from ledgermq.client import ClientError, UnreachableError
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        run(_until_signalled(work))
+        return run(work)
     except UnreachableError as error:
         fail(EXIT_FAILED, f"{error}; is it running? (-n HOST:PORT names another name server)")
     except (ClientError, ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
         fail(EXIT_FAILED, error)
 
 
-async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
+def when_signalled() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return
+        loop.add_signal_handler(number, _signalled, signalled)
+    return signalled
+
+
+def _signalled(event: asyncio.Event) -> None:
+    if event.is_set():
+        os._exit(EXIT_FAILED)
+    event.set()
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
-from ledgermq.cli.console import EXIT_FAILED, fail, one_line, run_client
+from ledgermq.cli.console import EXIT_FAILED, fail, one_line, run_client, when_signalled
 from ledgermq.client import ConsumeFrom, Message, MessageExt, Producer, PullConsumer, SendReceipt
 
 GROUP: Final = "ledgermq_cli"
 """Group of the producer, and of a consumer that is asked for no group: it commits nothing."""
-POLL_MS: Final = 1000
+POLL_MS: Final = 200
+"""So long may it take until a signal is heeded."""
 POLL_COUNT_MAX: Final = 100
 
 
@@ -31,14 +35,19 @@ def send(
     print_json: bool,
 ) -> None:
     """Send ``body`` ``count`` times, or each line of standard input when it is ``-``."""
-    try:
+
+    async def work() -> None:
         shape = Message(
             topic, b"", tags=tag, keys=keys, properties=_properties(properties), sharding_key=sharding_key
         )
-    except ValueError as error:
-        fail(EXIT_FAILED, error)
-    bodies = (line.rstrip("\r\n") for line in sys.stdin) if body == "-" else (body for _ in range(count))
-    run_client(_send(name_servers, shape, bodies, print_json))
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        async with Producer(GROUP, name_servers) as producer:
+            for text in lines if body == "-" else itertools.repeat(body, count):
+                shape.body = text.encode(errors="surrogateescape")
+                receipt = await producer.send(shape)
+                print(_receipt_json(receipt) if print_json else _receipt_line(receipt), flush=True)
+
+    run_client(work())
 
 
 def _properties(assignments: Sequence[str]) -> dict[str, str]:
@@ -50,14 +59,6 @@ def _properties(assignments: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"--property {text}: expected is NAME=VALUE")
         table[name] = value
     return table
-
-
-async def _send(name_servers: str, shape: Message, bodies: Iterable[str], print_json: bool) -> None:
-    async with Producer(GROUP, name_servers) as producer:
-        for body in bodies:
-            shape.body = body.encode(errors="surrogateescape")
-            receipt = await producer.send(shape)
-            print(_receipt_json(receipt) if print_json else _receipt_line(receipt), flush=True)
 
 
 def _receipt_line(receipt: SendReceipt) -> str:
@@ -80,89 +81,66 @@ def _receipt_json(receipt: SendReceipt) -> str:
     return json.dumps(facts)
 
 
-def consume(
-    name_servers: str,
-    topic: str,
-    *,
-    group: str | None,
-    expression: str,
-    from_first: bool,
-    count: int | None,
-    timeout_seconds: float | None,
-    print_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What ``ledgermq consume`` is asked for. Without ``group`` nothing is kept; without ``count`` and
+    ``timeout_seconds`` it goes on until a signal."""
+
+    topic: str
+    expression: str
+    group: str | None
+    from_first: bool
+    count: int | None
+    timeout_seconds: float | None
+    print_json: bool
+
+
+def consume(name_servers: str, wanted: Wanted) -> None:
     """Print messages as they come.
 
-    With ``group`` its members share the messages and its progress is kept; ``from_first`` then says where a
-    new group begins (where RocketMQ lets it: at the first message of a young topic in any case). Without,
-    every queue is read, from its first message or from its end, and nothing is kept.
+    The members of a group share the messages and its progress is kept; ``from_first`` says where a new group
+    begins (as in RocketMQ, one begins at the first message of a young topic in any case). Without a group
+    every queue is read, from its first message or from its end.
     """
+    got = run_client(_consume(name_servers, wanted))
+    if wanted.count is not None and wanted.timeout_seconds is not None and got < wanted.count:
+        fail(EXIT_FAILED, f"{got} of {wanted.count} messages came within {wanted.timeout_seconds:g} s")
+
+
+async def _consume(name_servers: str, wanted: Wanted) -> int:
+    """How many messages were printed."""
+    signalled = when_signalled()
+    got = 0
     consumer = PullConsumer(
-        group or GROUP,
+        wanted.group or GROUP,
         name_servers,
-        consume_from=ConsumeFrom.FIRST if from_first else ConsumeFrom.LAST,
-        auto_commit=group is not None,
+        consume_from=ConsumeFrom.FIRST if wanted.from_first else ConsumeFrom.LAST,
+        auto_commit=wanted.group is not None,
     )
-    wanted = _Wanted(count, timeout_seconds)
-    work = _consume(
-        consumer,
-        topic,
-        expression,
-        wanted,
-        as_member=group is not None,
-        from_first=from_first,
-        print_json=print_json,
-    )
-    run_client(work)
-    if count is not None and wanted.is_late:
-        fail(EXIT_FAILED, f"{wanted.got} of {count} messages came within {timeout_seconds:g} s")
-
-
-class _Wanted:
-    """How many messages are wanted, within what time."""
-
-    def __init__(self, count: int | None, seconds: float | None) -> None:
-        self.count = count
-        self.seconds = seconds
-        self.got = 0
-        self.is_late = False
-
-    @property
-    def missing(self) -> int:
-        """How many more may be asked for at once."""
-        return POLL_COUNT_MAX if self.count is None else self.count - self.got
-
-
-async def _consume(
-    consumer: PullConsumer,
-    topic: str,
-    expression: str,
-    wanted: _Wanted,
-    *,
-    as_member: bool,
-    from_first: bool,
-    print_json: bool,
-) -> None:
     async with consumer:
-        # Also when the group shares the queues: a topic that does not exist is an error, not a silence.
-        queues = await consumer.queues(topic)
-        if as_member:
-            consumer.subscribe(topic, expression)
-        else:
-            consumer.assign(queues, expression)
-            for queue in queues:
-                await (consumer.seek_to_begin(queue) if from_first else consumer.seek_to_end(queue))
-        try:
-            async with asyncio.timeout(wanted.seconds):
-                while wanted.missing > 0:
-                    for message in await consumer.poll(POLL_MS, min(wanted.missing, POLL_COUNT_MAX)):
-                        print(_message_json(message) if print_json else _message_line(message), flush=True)
-                        wanted.got += 1
-        except TimeoutError:
-            wanted.is_late = True
-        except asyncio.CancelledError:
-            # A signal: what was printed is done, so the block ends as after any other message.
-            return
+        await _choose_queues(consumer, wanted)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wanted.timeout_seconds):
+                while not signalled.is_set() and got != wanted.count:
+                    left = POLL_COUNT_MAX if wanted.count is None else wanted.count - got
+                    for message in await consumer.poll(POLL_MS, min(left, POLL_COUNT_MAX)):
+                        print(
+                            _message_json(message) if wanted.print_json else _message_line(message),
+                            flush=True,
+                        )
+                        got += 1
+    return got
+
+
+async def _choose_queues(consumer: PullConsumer, wanted: Wanted) -> None:
+    # Asked for a group too: a topic that does not exist is an error, not a silence.
+    queues = await consumer.queues(wanted.topic)
+    if wanted.group is not None:
+        consumer.subscribe(wanted.topic, wanted.expression)
+        return
+    consumer.assign(queues, wanted.expression)
+    for queue in queues:
+        await (consumer.seek_to_begin(queue) if wanted.from_first else consumer.seek_to_end(queue))
 
 
 def _message_line(message: MessageExt) -> str:

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,15 @@ from typing import Final, TypeVar
 
 from ledgermq import __version__
 from ledgermq.broker.broker import Broker
-from ledgermq.cli.console import EXIT_BROKER_STOPPED, EXIT_FAILED, EXIT_SETTINGS, fail, one_line, run
+from ledgermq.cli.console import (
+    EXIT_BROKER_STOPPED,
+    EXIT_FAILED,
+    EXIT_SETTINGS,
+    fail,
+    one_line,
+    run,
+    when_signalled,
+)
 from ledgermq.nameserver.server import NameServer
 from ledgermq.runtime.build import is_compiled, version_line
 from ledgermq.runtime.config import BrokerSettings, NameServerSettings
@@ -205,10 +212,8 @@ def _run(roles: Roles, output: Output) -> None:
 
 async def _serve(roles: Roles, print_json: bool, log_path: Path | None) -> int:
     """Run the roles until a signal or the broker's end; the exit status."""
-    stopping = asyncio.Event()
+    stopping = when_signalled()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _signalled, stopping)
     stops: list[Callable[[], Awaitable[None]]] = []
     try:
         await _start(roles, stops)
@@ -227,12 +232,6 @@ async def _serve(roles: Roles, print_json: bool, log_path: Path | None) -> int:
         # The broker before its name server: it unregisters there.
         for stop in reversed(stops):
             await _stop(stop)
-
-
-def _signalled(stopping: asyncio.Event) -> None:
-    if stopping.is_set():
-        os._exit(EXIT_FAILED)
-    stopping.set()
 
 
 async def _stop(stop: Callable[[], Awaitable[None]]) -> None:
