@@ -26,6 +26,7 @@ from ledgermq.store.index_file import GATHERED_BYTES, IndexFile, positive_hash
 TAG_PREFIX: Final = b"T#"
 BLANK: Final[i64] = 32
 SOME_ENTRIES: Final[i64] = 1024
+NEVER_MS: Final[i64] = 9223372036854775807
 
 
 class KeyIndex:
@@ -234,6 +235,13 @@ class KeyIndex:
             if file.room() <= 0:
                 return file.end_ms
         return 0
+
+    def filling_since_ms(self) -> i64:
+        """Store time of the first entry of the file that is not full; NEVER_MS if there is none."""
+        last = self.files[len(self.files) - 1] if self.files else None
+        if last is None or last.count <= 1 or last.room() <= 0:
+            return NEVER_MS
+        return last.begin_ms
 
     def detach_before(self, log_begin: i64) -> list[str]:
         """Give up the files all of whose entries are before ``log_begin``; returns their paths."""
