@@ -114,7 +114,7 @@ def test_push_consume(
     queues = new_topic(4)
     topic, group = queues[0].topic, unique("go-c")
     with driver.producer(cluster.namesrv, "interop-go-p") as producer:
-        for tag in ("red", "blue"):
+        for tag in ("blue", "red"):
             producer.send(topic, [message(f"{tag} {i} é", tags=tag, keys=f"k{i}") for i in range(20)])
         producer.send(topic, [message(b"red 20 " + bytes(20_000), tags="red")])  # compressed
     received = go_client.run(

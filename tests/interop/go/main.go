@@ -232,7 +232,22 @@ func push(o options) error {
 			left = 0
 		}
 	}
+	waitUntilCounted(c)
 	return c.Shutdown()
+}
+
+// waitUntilCounted waits until the client counts as consumed what its listener was given, so that Shutdown tells the
+// broker; messages after the last that the expression selects would never be counted, hence the limit.
+func waitUntilCounted(c rocketmq.PushConsumer) {
+	for limit := time.Now().Add(3 * time.Second); time.Now().Before(limit); time.Sleep(10 * time.Millisecond) {
+		var left int64
+		for _, difference := range c.GetOffsetDiffMap() {
+			left += difference
+		}
+		if left == 0 {
+			return
+		}
+	}
 }
 
 func pull(o options) error {
