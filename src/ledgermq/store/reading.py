@@ -61,8 +61,6 @@ class GetStatus(IntEnum):
 
 FILTER_UNITS_MAX: Final[i64] = 800
 """Units looked at by one pull with a filter (Java: maxFilterMessageSize, 16000 bytes of units)."""
-HOT_BYTES: Final[i64] = 67_108_864
-"""Records this close to the log's end are taken to be in the page cache."""
 CHUNK_SHIFT: Final[i64] = 20
 CHUNK_BYTES: Final[i64] = 1_048_576
 PROBE_BYTES: Final[i64] = 131_072
@@ -80,10 +78,13 @@ class ReadLimits:
         disk_bytes: int = 65_536,
         disk_count: int = 8,
         recent_bytes: int = 0,
+        hot_bytes: int = 67_108_864,
     ) -> None:
-        """``recent_bytes``: distance from the log's end within which a message is recent; 0: 40 % of
-        memory.
+        """``recent_bytes``: distance from the log's end within which a message is recent; 0: 40 % of memory.
+
+        ``hot_bytes``: the distance within which it is taken to be in the page cache without asking.
         """
+        self.hot_bytes: i64 = hot_bytes
         self.memory_bytes: i64 = memory_bytes
         self.memory_count: i64 = memory_count
         self.disk_bytes: i64 = disk_bytes
@@ -173,7 +174,7 @@ class MessageReader:
     ) -> None:
         log_end: i64 = self.log.written
         recent_from: i64 = log_end - self.limits.recent_bytes
-        hot_from: i64 = log_end - HOT_BYTES
+        hot_from: i64 = log_end - self.limits.hot_bytes
         log_begin: i64 = self.files.segments[0].base if len(self.files.segments) > 0 else 0
         result.status = GetStatus.NO_MATCHED_MESSAGE
         result.next_offset = offset
@@ -197,6 +198,7 @@ class MessageReader:
         span_at: i64 = 0
         span_bytes: i64 = 0
         span_count: i64 = 0
+        span_unit: i64 = 0
         total: i64 = 0
         count: i64 = 0
         at: i64 = 0
@@ -225,14 +227,15 @@ class MessageReader:
                 span_bytes += size
                 span_count += 1
             else:
-                result.count += self._take(parts, span_at, span_bytes, span_count)
+                result.count += self._take(parts, span_at, span_bytes, span_count, units, span_unit, i)
                 span_at = at
                 span_bytes = size
                 span_count = 1
+                span_unit = i
             total += size
             count += 1
             i += UNIT_BYTES
-        result.count += self._take(parts, span_at, span_bytes, span_count)
+        result.count += self._take(parts, span_at, span_bytes, span_count, units, span_unit, i)
         result.next_offset = offset + i // UNIT_BYTES
         if result.count > 0:
             result.status = GetStatus.FOUND
@@ -250,17 +253,31 @@ class MessageReader:
             return total > limits.memory_bytes or count >= limits.memory_count
         return total > limits.disk_bytes or count >= limits.disk_count
 
-    def _take(self, parts: list[bytes], at: i64, size: i64, count: i64) -> i64:
+    def _take(
+        self, parts: list[bytes], at: i64, size: i64, count: i64, units: bytes, first: i64, end: i64
+    ) -> i64:
         """Copy the ``count`` records in ``[at, at + size)`` of the log if they are what the units say.
 
-        Returns how many were added. Units of two segments are never one span: a blank lies between.
+        If not, the good ones among them are taken singly by ``units[first:end]``. Returns how many were
+        added. Units of two segments are never one span: a blank lies between.
         """
-        if size > 0:
-            data = self.files.read(at, size)
-            if self._are_records(data, at, count):
-                parts.append(data)
-                return count
-        return 0
+        if size <= 0:
+            return 0
+        data = self.files.read(at, size)
+        if self._are_records(data, at, count):
+            parts.append(data)
+            return count
+        taken: i64 = 0
+        while count > 1 and first < end:
+            one_at: i64 = read_i64_be(units, first)
+            one_size: i64 = i64(read_i32_be(units, first + 8))
+            if at <= one_at and one_size > 0 and one_at + one_size <= at + size:
+                one = data[one_at - at : one_at - at + one_size]
+                if self._are_records(one, one_at, 1):
+                    parts.append(one)
+                    taken += 1
+            first += UNIT_BYTES
+        return taken
 
     def _are_records(self, data: bytes, at: i64, count: i64) -> bool:
         """Whether ``data`` is exactly ``count`` records, the first of which knows to be at ``at``."""
