@@ -204,7 +204,7 @@ class QueueRecovery:
                     has_files=bool(found.bases),
                     whole=found.whole,
                     known=found.known_units is not None and found.known_units > 0,
-                    reaches=found.reaches,
+                    reaches=found.reaches and (not self._clean or found.end >= (found.known_units or 0)),
                     names_record=self._names_record(found),
                 )
             )

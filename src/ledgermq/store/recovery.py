@@ -411,7 +411,9 @@ class Recovery:
             reached = int(index.drop_last_record())
             index.indexed_offset = max(reached, 0)
         noted = self._noted_index_offset()
-        if self.report.dropped_indexes == 0 and reached >= noted:
+        # A directory of others that has no index at all was perhaps kept without one: it is made now.
+        absent = reached < 0 and not evidence.ours
+        if self.report.dropped_indexes == 0 and reached >= noted and not absent:
             if evidence.clean:
                 index.indexed_offset = end
                 return end

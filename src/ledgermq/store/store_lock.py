@@ -1,7 +1,7 @@
 """The file ``lock``: one broker per directory, Java's or ours.
 
 The lock itself is a POSIX lock on byte 0, as Java takes it; it ends with the process, however it ends. The
-text tells who wrote last: Java writes ``lock`` over our ``<pid> <stamp>``, and so our own records of the
+text tells who wrote last: Java writes ``lock`` over our ``ledgermq <pid>``, and so our own records of the
 consume queues (store/queue_records.py) are known to be out of date when the stamp is gone.
 
 Rules of this file: the file is opened once and stays open; closing any descriptor of it in this process would
@@ -35,7 +35,7 @@ class StoreLock:
         holder = self._disk.lock(fd)
         if holder != 0:
             text = self._disk.pread(fd, 64, 0).split()
-            pid = str(holder) if holder > 0 else text[0].decode("ascii", "replace") if text else "unknown"
+            pid = str(holder) if holder > 0 else text[-1].decode("ascii", "replace") if text else "unknown"
             if pid != str(os.getpid()):
                 self._disk.close(fd)
             raise StoreLockedError(
@@ -44,12 +44,12 @@ class StoreLock:
             )
         self._fd = fd
         text = self._disk.pread(fd, 64, 0).split()
-        self.others_wrote = len(text) != 2 or text[1] != STAMP
+        self.others_wrote = not text or text[0] != STAMP
 
     def sign(self) -> None:
         """Say that we use the directory now; recovery has finished."""
         self._disk.truncate(self._fd, 0)
-        self._disk.pwrite(self._fd, b"%d %s\n" % (os.getpid(), STAMP), 0)
+        self._disk.pwrite(self._fd, b"%s %d\n" % (STAMP, os.getpid()), 0)
         self._disk.sync_file(self._fd)
 
     def release(self) -> None:
