@@ -9,15 +9,16 @@ at   field                    note
 16   index timestamp          ms, end of the last full index file that was flushed
 24   master flushed offset    of a slave's master
 32   confirm offset
-40   queue log offset         a record; all before it is in consume queues and index, durably
+40   queue log offset         a record; all before it is in consume queues, durably: Java begins its
+                              recovery from a crash with the log file that holds it
 64   ours: magic              ``LMQ1``
 68   ours: CRC-32             of the bytes from 72 to 120
 72   ours: flushed offset     the log before it was fsynced
 80   ours: stored record      a record; the units of all before it were written, maybe not fsynced
 88   ours: log end            at a clean stop; else -1
-96   ours: queue log offset   copy of the field at 40: differs when Java has written since
+96   ours: copy of 40         differs when Java has written since
 104  ours: boot hash          of the running kernel: what was written survives while it is the same
-112  ours: reserved           0
+112  ours: queue log offset   a record; all before it is in consume queues and index, durably
 ===  =======================  ==================================================================
 
 The first six fields are Java's (``StoreCheckpoint``, six since 5.5.0); Java keeps what lies behind them. The
@@ -56,6 +57,10 @@ class Checkpoint:
     stored_record: int = 0
     clean_end: int = -1
     boot_hash: int = 0
+    java_recovers_from: int = 0
+    """What the field at 40 says in a file of ours, at most ``queue_log_offset``: Java deletes, after a crash,
+    the index file that was being filled, and indexes again no more than what it recovers.
+    """
 
 
 def boot_hash(boot_id: str) -> int:
@@ -74,15 +79,15 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         checkpoint.index_ms,
         checkpoint.master_flushed_offset,
         checkpoint.confirm_offset,
-        checkpoint.queue_log_offset,
+        checkpoint.java_recovers_from,
     )
     ours = _OURS.pack(
         checkpoint.flushed_offset,
         checkpoint.stored_record,
         checkpoint.clean_end,
-        checkpoint.queue_log_offset,
+        checkpoint.java_recovers_from,
         checkpoint.boot_hash,
-        0,
+        checkpoint.queue_log_offset,
     )
     _HEAD.pack_into(data, _OURS_AT, _MAGIC, zlib.crc32(ours))
     data[_OURS_AT + _HEAD.size : _OURS_AT + _HEAD.size + _OURS.size] = ours
@@ -101,9 +106,11 @@ def decode_checkpoint(data: bytes | None) -> Checkpoint:
     ours = data[_OURS_AT + _HEAD.size : end]
     if magic != _MAGIC or crc != zlib.crc32(ours):
         return checkpoint
-    flushed, stored, clean_end, queue_log_offset, boot, _ = _OURS.unpack(ours)
-    if queue_log_offset == checkpoint.queue_log_offset:
+    flushed, stored, clean_end, java_recovers_from, boot, queue_log_offset = _OURS.unpack(ours)
+    if java_recovers_from == checkpoint.queue_log_offset:
         checkpoint.ours = True
+        checkpoint.java_recovers_from = java_recovers_from
+        checkpoint.queue_log_offset = queue_log_offset
         checkpoint.flushed_offset = flushed
         checkpoint.stored_record = stored
         checkpoint.clean_end = clean_end

@@ -142,19 +142,20 @@ class Checkpointing:
         files.new_directories.clear()
         index_offset = -1
         index_ms = 0
-        recover_from_ms = int(log.stored_ms)
+        stored = int(log.stored_record)
+        java_from, java_from_ms = stored, int(log.stored_ms)
         if self._index is not None:
             paths.extend(self._index.take_written())
             directories.append(self._index.directory)
             index_offset = int(self._index.last_offset())
             index_ms = int(self._index.full_ms())
-            # Java, starting after a crash of ours, deletes the index file that is not full and indexes again
-            # only what it recovers: it has to begin before the first entry of that file.
-            recover_from_ms = min(recover_from_ms, int(self._index.filling_since_ms()) - 1)
-        stored = int(log.stored_record)
+            filling = self._index.filling()
+            if filling is not None:
+                java_from = min(java_from, int(filling.begin_offset))
+                java_from_ms = min(java_from_ms, int(filling.begin_ms) - 1)
         checkpoint = Checkpoint(
-            log_ms=recover_from_ms,
-            queue_ms=recover_from_ms,
+            log_ms=java_from_ms,
+            queue_ms=java_from_ms,
             index_ms=index_ms,
             master_flushed_offset=self.current.master_flushed_offset,
             confirm_offset=stored,
@@ -164,6 +165,7 @@ class Checkpointing:
             stored_record=stored,
             clean_end=clean_end,
             boot_hash=self.current.boot_hash,
+            java_recovers_from=java_from,
         )
         queues = self._queues.all()
         units = [int(queue.stored_offset) for queue in queues]

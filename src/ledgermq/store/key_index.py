@@ -26,7 +26,6 @@ from ledgermq.store.index_file import GATHERED_BYTES, IndexFile, positive_hash
 TAG_PREFIX: Final = b"T#"
 BLANK: Final[i64] = 32
 SOME_ENTRIES: Final[i64] = 1024
-NEVER_MS: Final[i64] = 9223372036854775807
 
 
 class KeyIndex:
@@ -236,12 +235,13 @@ class KeyIndex:
                 return file.end_ms
         return 0
 
-    def filling_since_ms(self) -> i64:
-        """Store time of the first entry of the file that is not full; NEVER_MS if there is none."""
-        last = self.files[len(self.files) - 1] if self.files else None
-        if last is None or last.count <= 1 or last.room() <= 0:
-            return NEVER_MS
-        return last.begin_ms
+    def filling(self) -> IndexFile | None:
+        """The file that has entries and room for more."""
+        if self.files:
+            last = self.files[len(self.files) - 1]
+            if last.count > 1 and last.room() > 0:
+                return last
+        return None
 
     def detach_before(self, log_begin: i64) -> list[str]:
         """Give up the files all of whose entries are before ``log_begin``; returns their paths."""

@@ -8,7 +8,7 @@ import pytest
 
 from ledgermq.store.checkpoint import Checkpoint, boot_hash, decode_checkpoint, encode_checkpoint
 
-FULL = Checkpoint(1, 2, 3, 4, 5, 6, True, 7, 8, 9, 10)
+FULL = Checkpoint(1, 2, 3, 4, 5, 66, True, 7, 8, 9, 10, java_recovers_from=6)
 
 
 def test_round_trip():
