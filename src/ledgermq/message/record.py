@@ -151,7 +151,7 @@ def write_record(
         magic = MAGIC_V2 if topic_bytes > TOPIC_V1_BYTES_MAX else MAGIC_V1
         fixed = _FIXED_1.pack(size, magic, body_crc(body), queue_id, flag, queue_offset, log_offset)
         born = _FIXED_2.pack(sys_flag, born_ms) + born_host
-        stored = int(store_ms).to_bytes(8, "big") + store_host
+        stored = int(store_ms).to_bytes(8, "big", signed=True) + store_host
         head = fixed + born + stored + _FIXED_3.pack(reconsume_times, prepared_offset, len(body))
         topic_head = int(topic_bytes).to_bytes(2 if topic_bytes > TOPIC_V1_BYTES_MAX else 1, "big")
         out.write(head + body + topic_head + topic + len(properties).to_bytes(2, "big") + properties)
