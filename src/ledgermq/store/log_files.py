@@ -105,7 +105,12 @@ class LogFiles:
             segment = self.spare
             self.spare = None
             self.spare_wanted = False
-            if segment is None or segment.base != base:
+            # Java, started by mistake on a directory in use, deletes what it takes for leftovers before it
+            # looks at the lock: a spare without a name must not be written.
+            if segment is not None and (segment.base != base or not self.disk.exists(segment.path)):
+                self.disk.close(segment.fd)
+                segment = None
+            if segment is None:
                 segment = self._reserve(base)
         self.segments.append(segment)
         return segment

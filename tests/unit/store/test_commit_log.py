@@ -321,3 +321,16 @@ def test_the_record_on_disk_is_the_record_read():
     data = disk.read_file("/store/commitlog/00000000000000000000")
     assert data is not None
     assert decode_record(data).body == b"hello"
+
+
+def test_a_spare_that_someone_deleted_is_not_written():
+    disk = SimDisk(0)
+    store = opened(disk)
+    put(store, body=b"x" * 3000)
+    store.log.commit_pending()
+    store.log.files.allocate_spare()
+    del disk.names["/store/commitlog/00000000000000004096"]
+    put(store, body=b"x" * 3000)
+    store.log.commit_pending()
+    disk.kill()
+    assert len(bodies(opened(disk), opened(disk).find_queue(b"T", 0))) == 2
