@@ -113,7 +113,7 @@ def sending(
     *,
     body_bytes: int = 128,
     batch: int = 1,
-    encoding: str = "ROCKETMQ",
+    encoding: str = wire.BINARY,
     config: dict[str, str] | None = None,
 ) -> Figures:
     """Synchronous senders at full speed."""
@@ -266,7 +266,7 @@ CASES: dict[str, tuple[str, Callable[[Bench], Figures]]] = {
     "send1": ("64 synchronous senders, 128 B, binary headers", sending),
     "send1-json": (
         "64 synchronous senders, 128 B, JSON headers",
-        lambda bench: sending(bench, encoding="JSON"),
+        lambda bench: sending(bench, encoding=wire.JSON),
     ),
     "send1k": ("64 synchronous senders, 1 KiB", lambda bench: sending(bench, body_bytes=1024)),
     "batch": ("64 synchronous senders of batches of 32, 128 B", lambda bench: sending(bench, batch=32)),

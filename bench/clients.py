@@ -18,6 +18,7 @@ from typing import Protocol
 from tests.interop.harness import toolchain
 from tests.interop.harness.programs import Program
 
+from bench import wire
 from bench.brokers import Cluster, Java
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,7 @@ class Clients(Protocol):
         senders: int,
         body_bytes: int,
         batch: int = 1,
-        encoding: str = "ROCKETMQ",
+        encoding: str = wire.BINARY,
         messages: int = 0,
     ) -> Program:
         """Sends synchronously from `senders` threads until stopped, or until `messages` are sent."""
@@ -64,7 +65,7 @@ class StockClients:
         senders: int,
         body_bytes: int,
         batch: int = 1,
-        encoding: str = "ROCKETMQ",
+        encoding: str = wire.BINARY,
         messages: int = 0,
     ) -> Program:
         arguments = [
@@ -119,12 +120,12 @@ class PythonClients:
         senders: int,
         body_bytes: int,
         batch: int = 1,
-        encoding: str = "ROCKETMQ",
+        encoding: str = wire.BINARY,
         messages: int = 0,
     ) -> Program:
-        assert encoding == "ROCKETMQ", "bench.load speaks the binary header only"
         arguments = ["--in-flight", str(senders), "--body-bytes", str(body_bytes), "--batch", str(batch)]
-        return load("send", cluster, topic, *arguments, "--messages", str(messages))
+        arguments += ["--encoding", encoding, "--messages", str(messages)]
+        return load("send", cluster, topic, *arguments)
 
     def latency(
         self, cluster: Cluster, topic: str, *, body_bytes: int, warmup_s: float, window_s: float

@@ -20,7 +20,6 @@ import json
 import selectors
 import signal
 import socket
-import struct
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ _KEY_SERIAL_CHARS = 12
 class Template:
     """A send request to one queue, patched for every use."""
 
-    def __init__(self, topic: str, queue_id: int, body_bytes: int, batch: int) -> None:
+    def __init__(self, topic: str, queue_id: int, body_bytes: int, batch: int, encoding: str) -> None:
         blank = "0" * _KEY_CHARS
         properties = wire.property_text({"UNIQ_KEY": blank, "WAIT": "true"})
         code, body = wire.SEND_MESSAGE_V2, b"x" * body_bytes
@@ -49,8 +48,9 @@ class Template:
             batch=batch > 1,
             born_ms=int(time.time() * 1000),
         )
-        frame = wire.request_frame(code, header, body)
+        frame = wire.request_frame(code, header, body, encoding=encoding)
         self._frame = bytearray(frame)
+        self._opaque_at = wire.opaque_position(frame)
         self._key_ends: list[int] = []
         at = -1
         run = uuid.uuid4().hex[: _KEY_CHARS - _KEY_SERIAL_CHARS].upper().encode()
@@ -61,7 +61,7 @@ class Template:
 
     def frame(self, opaque: int, serial: int) -> bytes:
         """The request; its messages take the keys `serial`, `serial` + 1, ..."""
-        struct.pack_into(">i", self._frame, wire.OPAQUE_AT, opaque)
+        wire.patch_opaque(self._frame, self._opaque_at, opaque)
         for number, end in enumerate(self._key_ends, serial):
             self._frame[end - _KEY_SERIAL_CHARS : end] = b"%012d" % number
         return bytes(self._frame)
@@ -136,7 +136,7 @@ def send(options: argparse.Namespace) -> None:
     with selectors.DefaultSelector() as selector:
         for _ in range(options.connections):
             templates = [
-                Template(topic, queue_id, options.body_bytes, options.batch)
+                Template(topic, queue_id, options.body_bytes, options.batch, options.encoding)
                 for topic in topics
                 for queue_id in range(options.queues)
             ]
@@ -221,6 +221,7 @@ def main() -> None:
     command.add_argument("--in-flight", type=int, default=64, help="requests outstanding per connection")
     command.add_argument("--body-bytes", type=int, default=128)
     command.add_argument("--batch", type=int, default=1)
+    command.add_argument("--encoding", choices=(wire.BINARY, wire.JSON), default=wire.BINARY)
     command.add_argument("--warmup-s", type=float, default=0)
     command.add_argument(
         "--seconds", type=float, default=0, help="length of the window after the warm-up; 0: no end"

@@ -134,8 +134,8 @@ class Summary:
         values = self._values.get((figure.case, figure.name, side))
         if not values:
             return "-"
-        text = _number(statistics.median(values))
-        return text if len(values) == 1 else f"{text} ({_number(min(values))}-{_number(max(values))})"
+        text = number(statistics.median(values))
+        return text if len(values) == 1 else f"{text} ({number(min(values))}-{number(max(values))})"
 
     def ratio(self, figure: Figure, side: str) -> float | None:
         ours, java = self.median(figure, side), self.median(figure, JAVA)
@@ -173,7 +173,8 @@ class Summary:
         return rows
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or the whole number when it is large."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -27,6 +27,7 @@ from bench import procfs, wire
 from bench.brokers import Cluster, Side, exit_on_sigterm, running
 from bench.cases import MIB, TOPIC, Figures
 from bench.clients import QUEUE_COUNT, load
+from bench.report import number
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name, look in (("queues", many_queues), ("idle", many_idle)):
             for figure, value in look(side, work, scale).items():
-                print(f"{name:8} {figure:26} {value:,.4g}", flush=True)
+                print(f"{name:8} {figure:26} {number(value)}", flush=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return 0

@@ -35,12 +35,13 @@ SEND_BATCH_MESSAGE = 320
 PULL_NOT_FOUND = 19
 QUERY_NOT_FOUND = 22
 
-# Where the fields that change from request to request stand in a binary request frame.
-OPAQUE_AT = 13
+JSON = "JSON"
+BINARY = "ROCKETMQ"
 
 _VERSION_5_5_0 = 513
 _PYTHON = 3
-_HEAD = struct.Struct(">iihbhii")
+_JSON_OPAQUE = b'"opaque":'
+_JSON_OPAQUE_CHARS = 10  # of the largest int32; a smaller number has blanks before it
 
 
 class WireError(Exception):
@@ -56,25 +57,65 @@ class Answer:
     body: bytes
 
 
-def request_frame(code: int, fields: Mapping[str, object], body: bytes = b"", opaque: int = 0) -> bytes:
-    """A request frame with the binary header."""
-    encoded = b"".join(_field(name, value) for name, value in fields.items() if value is not None)
-    header_bytes = 21 + len(encoded)
-    return b"".join(
-        (
-            struct.pack(">ii", 4 + header_bytes + len(body), 1 << 24 | header_bytes),
-            struct.pack(">hbhii", code, _PYTHON, _VERSION_5_5_0, opaque, 0),
-            struct.pack(">ii", 0, len(encoded)),
-            encoded,
-            body,
-        )
-    )
+def request_frame(
+    code: int,
+    fields: Mapping[str, object],
+    body: bytes = b"",
+    opaque: int = 0,
+    encoding: str = BINARY,
+) -> bytes:
+    texts = {name: _text(value) for name, value in fields.items()}
+    header = _json_header(code, texts) if encoding == JSON else _binary_header(code, texts)
+    word = (encoding == BINARY) << 24 | len(header)
+    frame = bytearray(struct.pack(">ii", 4 + len(header) + len(body), word) + header + body)
+    patch_opaque(frame, opaque_position(frame), opaque)
+    return bytes(frame)
 
 
-def _field(name: str, value: object) -> bytes:
+def _text(value: object) -> str:
     if isinstance(value, bool):
-        value = "true" if value else "false"
-    key, text = name.encode(), str(value).encode()
+        return "true" if value else "false"
+    return str(value)
+
+
+def _json_header(code: int, fields: Mapping[str, str]) -> bytes:
+    """In the order in which Java's fastjson writes it."""
+    header = {
+        "code": code,
+        "extFields": fields,
+        "flag": 0,
+        "language": "PYTHON",
+        "opaque": 10 ** (_JSON_OPAQUE_CHARS - 1),
+        "serializeTypeCurrentRPC": "JSON",
+        "version": _VERSION_5_5_0,
+    }
+    return json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _binary_header(code: int, fields: Mapping[str, str]) -> bytes:
+    encoded = b"".join(_field(name, text) for name, text in fields.items())
+    head = struct.pack(">hbhii", code, _PYTHON, _VERSION_5_5_0, 0, 0)
+    return head + struct.pack(">ii", 0, len(encoded)) + encoded
+
+
+def opaque_position(frame: bytes | bytearray) -> int:
+    """Where in a request frame its opaque stands."""
+    if frame[4]:
+        return 13
+    # The last one: a field may have any text.
+    return frame.rindex(_JSON_OPAQUE, 0, 8 + int.from_bytes(frame[5:8], "big")) + len(_JSON_OPAQUE)
+
+
+def patch_opaque(frame: bytearray, position: int, opaque: int) -> None:
+    """Makes another request of a frame of ours, without building it again."""
+    if frame[4]:
+        struct.pack_into(">i", frame, position, opaque)
+    else:
+        frame[position : position + _JSON_OPAQUE_CHARS] = b"%*d" % (_JSON_OPAQUE_CHARS, opaque)
+
+
+def _field(name: str, value: str) -> bytes:
+    key, text = name.encode(), value.encode()
     return struct.pack(">h", len(key)) + key + struct.pack(">i", len(text)) + text
 
 

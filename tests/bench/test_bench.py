@@ -13,9 +13,7 @@ from bench import __main__ as bench
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case != "send1-json"]
-)  # bench.load has binary headers
+@pytest.mark.parametrize("case", CASES)
 def test_benchmark_runs(case: str, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     arguments = ["--tiny", "--clients", "python", "--case", case, "--side", f"interpreted={sys.executable}"]

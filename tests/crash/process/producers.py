@@ -1,7 +1,7 @@
 """Producers at full speed that remember every message and every acknowledgement.
 
 One selector loop over several connections, each with a constant number of requests in flight to its own turn
-of queues, singles and batches mixed. All randomness comes from the given generator.
+of queues; singles and batches, binary and JSON headers mixed. All randomness comes from the given generator.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class _Connection:
     def __init__(self, number: int, address: str, in_flight: int) -> None:
         host, port = address.rsplit(":", 1)
         self.number = number
+        self.encoding = wire.JSON if number % 2 else wire.BINARY
         self.socket = socket.create_connection((host, int(port)), 10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.frames = wire.FrameBuffer()
@@ -142,13 +143,12 @@ class Producers:
         connection.waiting[self._serial] = messages
         properties = [wire.property_text(message.properties) for message in messages]
         if count == 1:
+            code, body = wire.SEND_MESSAGE_V2, messages[0].body
             header = wire.send_fields(GROUP, topic, queue_id, properties=properties[0], born_ms=_now_ms())
-            return wire.request_frame(wire.SEND_MESSAGE_V2, header, messages[0].body, self._serial)
-        units = (
-            wire.batch_unit(message.body, text) for message, text in zip(messages, properties, strict=True)
-        )
-        header = wire.send_fields(GROUP, topic, queue_id, batch=True, born_ms=_now_ms())
-        return wire.request_frame(wire.SEND_BATCH_MESSAGE, header, b"".join(units), self._serial)
+        else:
+            code, body = wire.SEND_BATCH_MESSAGE, b"".join(map(_unit, messages, properties))
+            header = wire.send_fields(GROUP, topic, queue_id, batch=True, born_ms=_now_ms())
+        return wire.request_frame(code, header, body, self._serial, connection.encoding)
 
     def _message(self, topic: str, queue_id: int, connection: int) -> Sent:
         key = f"{self._round}-{len(self._history.messages)}"
@@ -157,6 +157,10 @@ class Producers:
             key, topic, queue_id, body, (self._round << 8) + connection
         )
         return message
+
+
+def _unit(message: Sent, properties: str) -> bytes:
+    return wire.batch_unit(message.body, properties)
 
 
 def _now_ms() -> int:
