@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.harness import toolchain
-from tests.interop.harness.cluster import Cluster, JavaPrograms, Maker, start_cluster
+from tests.interop.harness.cluster import Cluster, JavaPrograms, Maker, start_cluster, tracebacks
 from tests.interop.harness.driver import Driver, Queue
 from tests.interop.harness.go_client import GoClient
 from tests.interop.harness.mqadmin import Mqadmin
@@ -52,7 +52,8 @@ def cluster(
     target: Maker, java: JavaPrograms, json_driver: Driver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """One name server and one broker for the whole session; a test brings its own topics and groups."""
-    cluster = start_cluster(tmp_path_factory.mktemp(f"{target}-cluster"), java, broker=target)
+    folder = tmp_path_factory.mktemp(f"{target}-cluster")
+    cluster = start_cluster(folder, java, broker=target)
     json_driver.wait_for_broker(cluster.namesrv, cluster.broker.name)
     yield cluster
     json_driver.forget(cluster.namesrv)
@@ -60,6 +61,7 @@ def cluster(
         cluster.kill()  # its clean stop takes a quarter of a minute and proves nothing here
     else:
         cluster.stop()
+    assert not tracebacks(folder)
 
 
 @pytest.fixture(scope="session")

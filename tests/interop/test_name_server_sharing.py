@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.interop.conftest import TARGETS
-from tests.interop.harness.cluster import Broker, Cluster, JavaPrograms, Maker, NameServer
+from tests.interop.harness.cluster import Broker, Cluster, JavaPrograms, Maker, NameServer, tracebacks
 from tests.interop.harness.driver import Driver, Queue, message
 from tests.interop.harness.mqadmin import Mqadmin
 from tests.interop.harness.programs import eventually
@@ -75,7 +75,7 @@ def mixed(
     name_servers = [NameServer(maker, folder / f"namesrv-{i}", java) for i, maker in enumerate(makers[:2])]
     addresses = ";".join(name_server.address for name_server in name_servers)
     brokers = [
-        Broker(maker, folder / name, java, addresses, {"brokerName": name})
+        Broker(maker, folder / name, java, addresses, {"brokerName": name, "flushDiskType": "SYNC_FLUSH"})
         for maker, name in zip(makers[2:], BROKER_NAMES, strict=True)
     ]
     servers: list[NameServer | Broker] = [*name_servers, *brokers]
@@ -91,6 +91,7 @@ def mixed(
             json_driver.forget(name_server.address)
         for server in servers:
             server.kill()
+    assert not tracebacks(folder)
 
 
 def normal(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.interop.conftest import TARGETS
-from tests.interop.harness.cluster import Cluster, JavaPrograms, Maker, start_cluster
+from tests.interop.harness.cluster import Cluster, JavaPrograms, Maker, start_cluster, tracebacks
 from tests.interop.harness.driver import Driver, JavaError, PushConsumer, Queue, Received, message
 from tests.interop.harness.mqadmin import Mqadmin
 from tests.interop.harness.programs import eventually
@@ -228,6 +228,7 @@ def session(
     yield Session(cluster, driver)
     driver.forget(cluster.namesrv)
     cluster.kill()
+    assert not tracebacks(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["clean", "kill"])

@@ -97,7 +97,7 @@ class NameServer:
 
     def stop(self) -> None:
         if self.program is not None:
-            self.program.stop()
+            _stop(self.maker, self.program)
             self.program = None
 
     def kill(self) -> None:
@@ -156,7 +156,7 @@ class Broker:
     def stop(self) -> None:
         """A clean stop: what was written is flushed, the checkpoint says so and the abort file is gone."""
         if self.program is not None:
-            self.program.stop()
+            _stop(self.maker, self.program)
             self.program = None
 
     def kill(self) -> None:
@@ -212,6 +212,23 @@ def start_cluster(
 def ledgermq(*arguments: str) -> list[str]:
     """The command line of our own program, run by the interpreter that runs the tests."""
     return [sys.executable, "-m", "ledgermq.cli", *arguments]
+
+
+def _stop(maker: Maker, program: Program) -> None:
+    code = program.stop()
+    if maker == "ledgermq" and code != 0:
+        raise RuntimeError(f"{program.name} ended with {code}:\n{program.output()}")
+
+
+def tracebacks(folder: Path) -> list[str]:
+    """What our programs logged under `folder` that no program should: the lines around each traceback."""
+    found = []
+    for log in sorted([*folder.rglob("ledgermq.out"), *folder.rglob("ledgermq.log")]):
+        lines = log.read_text(errors="replace").splitlines()
+        for i, line in enumerate(lines):
+            if line.startswith("Traceback "):
+                found.append("\n".join([f"{log}:{i + 1}", *lines[max(0, i - 1) : i + 40]]))
+    return found
 
 
 def _wait_until_listening(program: Program, address: str) -> None:

@@ -22,10 +22,6 @@ import org.apache.rocketmq.tools.command.SubCommand;
  */
 final class Mqadmin extends MQAdminStartup {
 
-    Mqadmin() {
-        initCommand();
-    }
-
     void register(Map<String, Driver.Operation> operations) {
         operations.put("mqadmin", this::run);
     }
@@ -58,7 +54,10 @@ final class Mqadmin extends MQAdminStartup {
         return answer;
     }
 
+    /** A new instance: some commands keep the client of their first execution, closed as it is. */
     private static SubCommand find(String name) {
+        SUB_COMMANDS.clear();
+        initCommand();
         for (SubCommand command : SUB_COMMANDS) {
             if (command.commandName().equalsIgnoreCase(name)) {
                 return command;
