@@ -29,6 +29,9 @@ check: venv ## Lint, format, types, import contracts
 interop: compile ## Stock RocketMQ clients, tools and servers against ours (needs JDK, Maven, Go)
 	LEDGERMQ_INTEROP=1 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q tests/interop
 
+crash: compile ## Fifty times kill -9 of a loaded broker, and what must be left
+	LEDGERMQ_CRASH_ROUNDS=50 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q tests/crash
+
 bench: venv compile ## Measure against the Java broker in turn (needs JDK, Maven; takes a while)
 	$(BIN)/python -m bench
 
@@ -66,4 +69,4 @@ clean: ## Remove everything that was made
 	  --no-deps --force-reinstall .venv-compiled/dist/*.whl
 	touch $@
 
-.PHONY: help demo test check interop bench docs venv compile dist clean
+.PHONY: help demo test check interop crash bench docs venv compile dist clean
