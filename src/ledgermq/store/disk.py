@@ -112,6 +112,22 @@ class Disk:
     def sync_file(self, fd: int) -> None:
         os.fsync(fd)
 
+    def sync_file_system(self, path: str) -> bool:
+        """Make everything on the file system of ``path`` durable in one go; False where that cannot be
+        asked.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "syncfs"):
+            return False
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if libc.syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+        finally:
+            os.close(fd)
+        return True
+
     def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -50,8 +50,11 @@ Job = Callable[[], None]
 NOTE_INTERVAL_MS: Final = 1000
 CHECKPOINT_INTERVAL_MS: Final = 60_000
 """Java's flushConsumeQueueThoroughInterval: what a power failure makes recovery look at."""
-TAILS_PER_CALL: Final = 500
-"""Queues whose units one call of upkeep writes: some milliseconds."""
+TAILS_PER_STEP: Final = 16
+TAILS_SECONDS_MAX: Final = 0.004
+"""How long one call of upkeep may write units of queues; a queue's first file takes a tenth of a
+millisecond.
+"""
 
 
 class MessageStore:
@@ -190,7 +193,7 @@ class MessageStore:
 
     def _write_all_tails(self) -> None:
         """Raises StoreError when units cannot be written."""
-        while not self.log.write_tails(TAILS_PER_CALL):
+        while not self.log.write_tails(1000):
             if self.log.tail_failure:
                 raise StoreError(self.log.tail_failure)
         # A round that had begun earlier has ended; this one, of no queue, notes that all is written.
@@ -224,7 +227,12 @@ class MessageStore:
         return jobs
 
     def _write_tails(self) -> bool:
-        return bool(self.log.write_tails(TAILS_PER_CALL))
+        """Write units of queues for a while; True when none are left."""
+        end = time.monotonic() + TAILS_SECONDS_MAX
+        while not self.log.write_tails(TAILS_PER_STEP):
+            if self.log.tail_failure or time.monotonic() > end:
+                return False
+        return True
 
     def _note(self) -> None:
         try:

@@ -46,6 +46,8 @@ class FoundQueue:
     """Queue offset behind the last unit that makes sense."""
     last: tuple[int, int] = (-1, 0)
     """Log offset and size of the last named record; (-1, 0) when there is none."""
+    begins_in_log: bool = False
+    """Its first unit names a record that the log still has."""
     reaches: bool = True
     """All units that were known are there."""
 
@@ -64,6 +66,7 @@ class QueueRecovery:
         self._log_files = log_files
         self._records = records
         self._clean = clean
+        self._log_begin = int(log_files.segments[0].base) if log_files.segments else 0
         self.found: list[FoundQueue] = []
 
     # ---- what is there ---------------------------------------------------------------------------------
@@ -106,6 +109,8 @@ class QueueRecovery:
         if bases and whole:
             queue.first_offset = found.bases[0]
             self._find_end(found)
+            first = self._files.read(queue, found.bases[0], 1)
+            found.begins_in_log = int(last_named(first)) >= self._log_begin and count_units(first, -1) == 1
         return found
 
     def _find_end(self, found: FoundQueue) -> None:
@@ -114,11 +119,26 @@ class QueueRecovery:
         Without such knowledge, from the beginning of the last file but two, as Java does.
         """
         known = found.known_units
+        if self._clean and known is not None and self._ends_at(found, known):
+            found.end = known
+            return
         start = found.bases[-3:][0]
         if known is not None and found.bases[0] < known <= found.bases[-1] + self._files.file_units:
             start = known - 1
         found.end = self._walk(found, start)
         found.reaches = known is None or found.end >= known
+
+    def _ends_at(self, found: FoundQueue, end: int) -> bool:
+        """After a clean stop: whether the last unit noted is there and nothing behind it."""
+        if not found.bases[0] < end <= found.bases[-1] + self._files.file_units:
+            return False
+        data = self._files.read(found.queue, end - 1, 2)
+        if count_units(data, -1) != 1:
+            return False
+        named = int(last_named(data[:UNIT_BYTES]))
+        if named >= 0:
+            found.last = self._unit_naming(data[:UNIT_BYTES], named)
+        return True
 
     def _walk(self, found: FoundQueue, start: int) -> int:
         previous = -1
@@ -159,6 +179,8 @@ class QueueRecovery:
         trimmed = 0
         for found in self.found:
             if not found.bases or not found.whole:
+                continue
+            if not durably and 0 <= found.last[0] < limit:
                 continue
             read = partial(self._files.read, found.queue)
             end = first_naming(read, found.bases[0], found.end, limit)
@@ -261,8 +283,14 @@ class QueueRecovery:
 
     def find_min_offsets(self, log_begin: int) -> None:
         """Set where each queue's messages that the log still has begin."""
+        unchanged = {
+            id(found.queue)
+            for found in self.found
+            if found.begins_in_log and found.queue.min_offset == found.bases[0]
+        }
         for queue in self._table.all():
-            queue.min_offset = min_offset(queue, log_begin)
+            if id(queue) not in unchanged:
+                queue.min_offset = min_offset(queue, log_begin)
 
 
 def min_offset(queue: ConsumeQueue, log_begin: int) -> int:

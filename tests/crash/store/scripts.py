@@ -72,8 +72,10 @@ def send(store: MessageStore, ledger: Ledger, rng: random.Random) -> None:
     ledger.sent.append(Sent((topic, int(queue.queue_id), int(offset)), int(at), body, key))
 
 
-def act(store: MessageStore, ledger: Ledger, rng: random.Random) -> None:
-    """One step of a script."""
+def act(store: MessageStore, ledger: Ledger, rng: random.Random, retention: bool = False) -> None:
+    """One step of a script; ``retention``: the log may lose its beginning."""
+    disk = store.disk
+    assert isinstance(disk, SimDisk)
     choice = rng.random()
     if choice < 0.5:
         for _ in range(rng.randint(1, 6)):
@@ -86,8 +88,11 @@ def act(store: MessageStore, ledger: Ledger, rng: random.Random) -> None:
         ledger.promised = count
     else:
         ledger.minutes += rng.randint(0, 2)
+        if retention and rng.random() < 0.3:
+            disk.full = 0.87  # The oldest files are deleted, expired or not.
         for job in store.upkeep(BEGIN_MS + ledger.minutes * 61_000):
             job()
+        disk.full = 0.1
 
 
 def messages_of(store: MessageStore) -> dict[Place, tuple[int, bytes, bytes]]:
@@ -116,15 +121,21 @@ def check(store: MessageStore, ledger: Ledger, promised: int) -> None:
     missing.
     """
     found = messages_of(store)
+    begin = store.min_log_offset
     sent = {message.place: message for message in ledger.sent}
     for message in ledger.sent[:promised]:
-        assert found.get(message.place) == (message.log_offset, message.body, message.key), message.place
+        if message.log_offset >= begin:
+            assert found.get(message.place) == (message.log_offset, message.body, message.key), message.place
     for place, (log_offset, body, key) in found.items():
         message = sent[place]
+        assert log_offset >= begin
         assert (message.log_offset, message.body, message.key) == (log_offset, body, key), place
-    survived = sorted(message.log_offset for message in ledger.sent if message.place in found)
-    assert survived == [message.log_offset for message in ledger.sent[: len(survived)]], "no gaps"
-    for message in ledger.sent[: len(survived)]:
+    end = max((log_offset for log_offset, _, _ in found.values()), default=begin - 1)
+    survived = [message for message in ledger.sent if message.log_offset <= end or message.log_offset < begin]
+    assert all(message.place in found for message in survived if message.log_offset >= begin), "no gaps"
+    for message in survived:
+        if message.log_offset < begin:
+            continue
         offsets = store.query_keys(message.place[0], message.key, 64, 0, 1 << 60)
         assert message.log_offset in offsets, f"{message.key!r} is indexed"
     # From here on the store goes its own way: what is not there was never sent.

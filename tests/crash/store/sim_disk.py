@@ -210,6 +210,9 @@ class SimDisk(Disk):
     def sync_file(self, fd: int) -> None:
         self.sync_data(fd)
 
+    def sync_file_system(self, path: str) -> bool:
+        return False
+
     def sync_directory(self, path: str) -> None:
         self._maybe_die()
         for change in [change for change in self.pending if change[0] == path]:

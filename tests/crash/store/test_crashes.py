@@ -93,6 +93,7 @@ def test_process_dies_at_every_operation(seed: int):
 def test_many_crashes_of_one_store(seed: int):
     rng = random.Random(seed)
     sync = seed % 2 == 0
+    retention = seed % 3 == 0
     disk = SimDisk(seed)
     ledger = Ledger()
     cached = 0
@@ -104,7 +105,7 @@ def test_many_crashes_of_one_store(seed: int):
             check(store, ledger, cached)
             cached = ledger.promised = len(ledger.sent)
             while True:
-                act(store, ledger, rng)
+                act(store, ledger, rng, retention)
         except PowerCut:
             if rng.random() < 0.5:
                 disk.power_cut()
