@@ -41,6 +41,7 @@ from ledgermq.broker.handlers_relay import RelayHandlers
 from ledgermq.broker.handlers_reset import ResetHandlers
 from ledgermq.broker.handlers_topic import TopicHandlers
 from ledgermq.broker.locks import QueueLocks
+from ledgermq.broker.lost_topics import restore_topics
 from ledgermq.broker.offsets import OffsetsRead, OffsetTable
 from ledgermq.broker.persistence import (
     DELAY_FILE,
@@ -173,14 +174,17 @@ class Broker:
 
     def _load_and_wire(self) -> dict[int, Handler]:
         try:
-            self._load_tables()
-            return self._wire()
+            topics_saved_ms = self._load_tables()
+            handlers = self._wire()
+            restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
+            return handlers
         except BaseException:
             self._executor.shutdown()
             self.store.close()
             raise
 
-    def _load_tables(self) -> None:
+    def _load_tables(self) -> int:
+        """Returns when the last change was made that topics.json knows; 0 without the file."""
         config = self.settings.broker
         self.files = ConfigFiles(Path(self.settings.store.store_path_root_dir) / "config")
         self.topics = TopicTable(config, now_ms())
@@ -198,6 +202,7 @@ class Broker:
         offsets = self.files.load(OFFSETS_FILE, OffsetsRead)
         if offsets is not None:
             self.offsets.load(offsets, now_ms())
+        return 0 if topics is None else topics.data_version.timestamp
 
     def _wire(self) -> dict[int, Handler]:
         """Make the handlers, and the paths between them."""

@@ -32,7 +32,7 @@ from ledgermq.message.properties import PropertyScan, decode_properties, encode_
 from ledgermq.message.record import Record
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
-from ledgermq.remoting.topic_config import DataVersion
+from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE, DataVersion
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreError, StoreWriteError
 from ledgermq.store.message_store import MessageStore
@@ -198,6 +198,9 @@ class Scheduler:
         topic_name = properties.get(REAL_TOPIC, "")
         queue_text = properties.get(REAL_QUEUE, "")
         topic = self._topics.find(topic_name)
+        if topic is None and topic_name.startswith(names.RETRY_PREFIX):
+            # Made when the message was sent back, and lost in a crash before it was in topics.json.
+            topic = self._topics.create_for_retry(topic_name, 1, PERM_WRITE | PERM_READ, 0, self._now_ms())
         if topic is None or names.topic_fault(topic_name) is not None:
             log.warning("delayed message at %d dropped: topic %r is gone", record.log_offset, topic_name)
             return True
