@@ -198,10 +198,10 @@ class Scheduler:
         topic_name = properties.get(REAL_TOPIC, "")
         queue_text = properties.get(REAL_QUEUE, "")
         topic = self._topics.find(topic_name)
-        if topic is None and topic_name.startswith(names.RETRY_PREFIX):
+        if topic is None and topic_name.startswith(names.RETRY_PREFIX) and not names.topic_fault(topic_name):
             # Made when the message was sent back, and lost in a crash before it was in topics.json.
             topic = self._topics.create_for_retry(topic_name, 1, PERM_WRITE | PERM_READ, 0, self._now_ms())
-        if topic is None or names.topic_fault(topic_name) is not None:
+        if topic is None:
             log.warning("delayed message at %d dropped: topic %r is gone", record.log_offset, topic_name)
             return True
         properties.pop(DELAY_LEVEL, None)
