@@ -56,8 +56,12 @@ class Session:
         self.driver = driver
         self.mqadmin = Mqadmin(driver, cluster.namesrv)
         self.turn = 0
+        self.keys_whole = True
 
     def hand_over(self, maker: Maker, how: str) -> None:
+        if how == "kill" and self.cluster.broker.maker == maker == "java":
+            # Java deletes the index file it was filling and indexes again only a part: its keys are lost.
+            self.keys_whole = False
         if how == "clean":
             self.cluster.broker.stop()
             assert not (self.cluster.broker.store / "abort").exists()
@@ -148,7 +152,7 @@ class Session:
         for group in ("store-c", "store-retry", "store-dead"):
             for queue in queues:
                 content.committed[group, queue] = driver.committed(namesrv, group, queue)
-        for key in KEYS:
+        for key in KEYS if self.keys_whole else ():
             content.by_key[key] = self.query(key, self.turn)
         return content
 
@@ -182,7 +186,8 @@ class Session:
             assert len(found) == len(messages), queue
             for before, after in zip(messages, found, strict=True):
                 assert as_stored(after) == as_stored(before), queue
-        assert now.by_key == content.by_key
+        if self.keys_whole:
+            assert now.by_key == content.by_key
         for (group, queue), offset in content.committed.items():
             if how == "clean":
                 assert now.committed[group, queue] == offset, (group, queue)
