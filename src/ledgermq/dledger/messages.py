@@ -22,6 +22,8 @@ class Entries(msgspec.Struct, frozen=True):
 
     first_index: int
     last_index: int
+    first_pos: int
+    """Where the first entry starts in the data file: the same on every member."""
     runs: tuple[tuple[int, int], ...]
     """(first index, term) of each run of equal terms, in order; the first run starts at first_index."""
     payload: bytes
@@ -220,8 +222,16 @@ class SendSnapshot(msgspec.Struct, frozen=True):
     term: int
 
 
+class SnapshotPiece(msgspec.Struct, frozen=True):
+    """Keep a piece of the leader's snapshot and answer it; after the last one, when the snapshot is whole and
+    durable (or is not), call Core.snapshot_received."""
+
+    sender: str
+    piece: InstallSnapshot
+
+
 class InstallReceived(msgspec.Struct, frozen=True):
-    """All pieces of a snapshot are here: have the state machine load it. The Reset went before."""
+    """Have the state machine load the snapshot that was received. The Reset of the log went before."""
 
     last_index: int
     last_term: int
@@ -278,6 +288,7 @@ Effect = (
     | SendAfterPersist
     | SendEntries
     | SendSnapshot
+    | SnapshotPiece
     | InstallReceived
     | Commit
     | FailProposals
