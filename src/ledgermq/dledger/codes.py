@@ -20,8 +20,9 @@ class DLedgerRequest:
     LEADERSHIP_TRANSFER: Final = 51005
     HELLO: Final = 51100
     """First contact: who knows it is a ledgermq node; a Java node answers REQUEST_CODE_NOT_SUPPORTED."""
-    NATIVE: Final = 51101
-    """One message of messages.py in binary form, one-way, between ledgermq nodes."""
+    NATIVE: Final = 30101
+    """One message of messages.py in binary form, one-way, between ledgermq nodes. Below 2^15, unlike the others:
+    so it fits the binary header."""
 
 
 class DLedgerCode:

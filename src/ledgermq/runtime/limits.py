@@ -98,3 +98,26 @@ OPEN_QUEUE_FILES_MAX: Final = 256
 """Consume-queue files held open; the one used longest ago is closed."""
 MAPPED_LOG_FILES_MAX: Final = 16
 """Commit-log files mapped for reading; the one used longest ago is unmapped."""
+
+# DLedger.
+
+ENTRY_BODY_BYTES_MAX: Final = 4 * 1024 * 1024 - 48
+"""Of one entry: with its head it must fit the 4 MiB buffer through which Java's nodes write and push."""
+APPEND_BATCH_COUNT_MAX: Final = 10_000
+"""Entries of one append; a leader keeps no more uncommitted ones either (Java: ``maxPendingRequestsNum``)."""
+MEMBER_NAME_BYTES_MAX: Final = 255
+"""Of a group's name and of a member's: each message between members says both, with lengths of one byte."""
+DLEDGER_MEMBERS_MAX: Final = 7
+"""Of one group: more would make every entry slower and the group no safer."""
+WAITING_APPENDS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bodies of one group that wait to be committed; beyond it LEADER_PENDING_FULL."""
+WAITING_READS_MAX: Final = 10_000
+"""Reads of one group that wait for their read index; beyond it LEADER_PENDING_FULL."""
+INBOX_MESSAGES_MAX: Final = 10_000
+"""Messages of members that wait while the disk works; further ones are dropped, as a network may do."""
+INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of the entries in them."""
+LINK_UNSENT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Written to a member that does not read; what comes on top is dropped, and sent again when it is missed."""
+MEMBER_REQUESTS_MAX: Final = 1024
+"""Requests of one Java member that wait for their answer; the oldest is forgotten."""
