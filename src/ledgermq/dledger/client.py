@@ -1,9 +1,9 @@
 """A client of one group: finds the leader, follows it, and says plainly what became of a request.
 
 Works with ledgermq's nodes and with Java's. Each member is asked who leads (METADATA); a request goes to that
-member. What certainly was not done (no connection, NOT_LEADER, LEADER_PENDING_FULL, …) is asked again until the
-deadline. An append that was sent, and whose answer does not come or does not tell, raises UncertainError, since
-sending it again could write it twice; ``repeat_uncertain`` sends it again all the same.
+member. What certainly was not done (no connection, NOT_LEADER, LEADER_PENDING_FULL, …) is asked again until
+the deadline. An append that was sent, and whose answer does not come or does not tell, raises UncertainError,
+since sending it again could write it twice; ``repeat_uncertain`` sends it again all the same.
 
 Rules of this file: one search for the leader serves all requests that wait for one.
 """
@@ -244,9 +244,7 @@ class DLedgerClient:
 
     # ---- until it is done ----
 
-    async def _write(
-        self, asked: str, attempt: Callable[[str], Awaitable[T]], repeat_uncertain: bool
-    ) -> T:
+    async def _write(self, asked: str, attempt: Callable[[str], Awaitable[T]], repeat_uncertain: bool) -> T:
         """As _repeat, for what must not be done twice; UncertainError when that cannot be known."""
         uncertain: list[_UnknownError] = []
 
@@ -404,7 +402,7 @@ class DLedgerClient:
         return reply
 
     async def _java_term(self, leader: str) -> int:
-        """A Java node says its term only when it refuses: to one who claims to lead and is no member at all."""
+        """A Java node says its term only when it refuses: to a leader that is no member."""
         claim = HeartbeatBody(group=self.group, leader_id="", term=0)
         try:
             reply = await self._ask(leader, DLedgerRequest.HEART_BEAT, claim, HeartbeatBody, "HEART_BEAT")

@@ -30,7 +30,9 @@ class RefusedError(DLedgerError):
 
     def __init__(self, code: int, member: str, asked: str, remark: str = "", term: int = -1) -> None:
         name = CODE_NAMES.get(code, "unknown code")
-        super().__init__(f"{member} answered {asked} with {name} ({code})" + (f": {remark}" if remark else ""))
+        super().__init__(
+            f"{member} answered {asked} with {name} ({code})" + (f": {remark}" if remark else "")
+        )
         self.code = code
         self.member = member
         self.term = term
@@ -45,4 +47,4 @@ class NoLeaderError(DLedgerError):
 
 
 class UncertainError(DLedgerError):
-    """An append was sent and its answer did not come, or does not tell: it may be in the log, now or later."""
+    """An append was sent and its answer did not come or does not tell: it may be in the log, now or later."""

@@ -74,11 +74,11 @@ class PushRequestBody(Body):
     type: PushKind = PushKind.APPEND
     commit_index: Index = -1
     entry: Entry | None = None
-    batch_entry: list[Entry] = []
+    batch_entry: list[Entry] = msgspec.field(default_factory=list)
 
 
 class PushReplyBody(Body):
-    """``index`` is the first entry's of the request, ``count`` how many it had; neither in answer to a COMMIT."""
+    """``index`` is the request's first entry, ``count`` how many it had; neither in answer to a COMMIT."""
 
     index: Index | None = None
     begin_index: I64 = 0
@@ -275,10 +275,11 @@ def _push_reply(request: Push, body: PushReplyBody) -> PushReply:
 
 
 def join_entries(entries: list[Entry]) -> Entries:
-    """Entries of a JSON body in the form of the data file. Raises ProtocolError when they do not belong together.
+    """Entries of a JSON body in the form of the data file. Raises ProtocolError when they do not follow each
+    other.
 
-    Java may push entries of two data files in one batch; then those of the first are returned. The others come
-    again: the next push does not follow, which makes Java compare logs and go on from where this one ended.
+    Java may push entries of two data files in one batch; then those of the first are returned. The others
+    come again: the next push does not follow, which makes Java compare logs and go on from where this ended.
     """
     head = entries[0]
     index, pos, term = head.index, head.pos, head.term

@@ -1,4 +1,4 @@
-"""The members' messages in binary form: the body of a NATIVE request, which is one-way between ledgermq nodes.
+"""The members' messages in binary form: the body of a NATIVE request, one-way between ledgermq nodes.
 
 All integers big endian:
 
@@ -14,9 +14,9 @@ n        its fields in the order of its class in messages.py: terms, indexes,
          (0 or 1) and enums (place in their class) of 1
 =======  ===================================================================
 
-A push goes on, when its flag says so, with its entries: 8 last index, 8 position of the first, 2 count of runs,
-16 for each run (first index, term), and to the end of the body the payload as in the data file. A snapshot's
-piece ends with its data.
+A push goes on, when its flag says so, with its entries: 8 last index, 8 position of the first, 2 count of
+runs, 16 for each run (first index, term), and to the end of the body the payload as in the data file. A
+snapshot's piece ends with its data.
 
 Rules of this file: pure; :func:`decode_native` returns a message or raises ProtocolError, whatever the bytes
 are. What a payload holds is for the ledger to check; its runs are checked here.
@@ -112,13 +112,17 @@ def _name(body: bytes, at: int) -> tuple[str, int]:
 def _whole(layout: Struct, body: bytes, at: int) -> tuple[int, ...]:
     """The fields of a message that has nothing but them."""
     if len(body) - at != layout.size:
-        raise ProtocolError(f"native message with {len(body) - at} bytes of fields, expected are {layout.size}")
+        raise ProtocolError(
+            f"native message with {len(body) - at} bytes of fields, expected are {layout.size}"
+        )
     return layout.unpack_from(body, at)
 
 
 def _start(layout: Struct, body: bytes, at: int) -> tuple[int, ...]:
     if len(body) - at < layout.size:
-        raise ProtocolError(f"native message with {len(body) - at} bytes of fields, {layout.size} are the least")
+        raise ProtocolError(
+            f"native message with {len(body) - at} bytes of fields, {layout.size} are the least"
+        )
     return layout.unpack_from(body, at)
 
 

@@ -179,7 +179,9 @@ def parse_peers(text: str) -> dict[str, str]:
         if not dash or not member or not colon or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"peer {part!r} is not ID-HOST:PORT")
         if len(member.encode()) > MEMBER_NAME_BYTES_MAX:
-            raise ValueError(f"the name of member {member[:20]!r}… is longer than {MEMBER_NAME_BYTES_MAX} bytes")
+            raise ValueError(
+                f"the name of member {member[:20]!r}… is longer than {MEMBER_NAME_BYTES_MAX} bytes"
+            )
         if member in peers:
             raise ValueError(f"member {member!r} is named twice")
         peers[member] = address
