@@ -50,6 +50,7 @@ def load_state_file(path: Path, decode: Callable[[bytes], T]) -> T | None:
             continue
         if candidate != path:
             log.warning("%s is missing or damaged; %s is used instead", path, candidate)
+            _put_aside(path)
         return value
     if fault is not None:
         raise fault
@@ -73,14 +74,23 @@ def write_state_file(path: Path, data: bytes) -> None:
         os.close(directory)
 
 
+def _put_aside(path: Path) -> None:
+    """A damaged file gets another name: under its own, the next write would make it the previous state, in
+    place of the good one."""
+    with suppress(OSError):  # Missing, or a directory that cannot be written: nothing else can be either.
+        path.replace(path.with_name(path.name + ".damaged"))
+
+
 def _keep_previous(path: Path) -> None:
-    backup = backup_of(path)
+    """The current file stays as the previous state. At every moment at least one of the two is there."""
+    spare = path.with_name(path.name + ".bak.tmp")
     with suppress(FileNotFoundError):
-        backup.unlink()
+        spare.unlink()
     try:
-        # A second name, so that the file is there at every moment.
-        os.link(path, backup)
+        os.link(path, spare)
     except FileNotFoundError:
         return
     except OSError:  # a file system without hard links
-        os.replace(path, backup)
+        os.replace(path, backup_of(path))
+    else:
+        os.replace(spare, backup_of(path))

@@ -62,3 +62,45 @@ def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"state\.json\.tmp"):
         write_state_file(path, b"2")
     assert path.read_bytes() == b"1"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{"])
+def test_a_kill_while_the_first_write_after_damage_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+) -> None:
+    """The good previous state must not make room for the damaged current one."""
+    path = tmp_path / "state.json"
+    write_state_file(path, b"1")
+    write_state_file(path, b"2")
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert load_state_file(path, json.loads) == 1
+    really = os.replace
+
+    def die(source: Path, target: Path) -> None:
+        if target == path:
+            raise Killed
+        really(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(Killed):
+            write_state_file(path, b"3")
+    assert load_state_file(path, json.loads) == 1
+    write_state_file(path, b"3")
+    assert load_state_file(path, json.loads) == 3
+
+
+def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_state_file(path, b"1")
+    write_state_file(path, b"2")
+    path.write_bytes(b"{")
+    load_state_file(path, json.loads)
+    assert sorted(os.listdir(tmp_path)) == ["state.json.bak", "state.json.damaged"]
