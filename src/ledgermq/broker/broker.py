@@ -22,6 +22,7 @@ import os
 import secrets
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -236,12 +237,7 @@ class Broker:
         delays = self.files.load(DELAY_FILE, DelayOffsetFile)
         if delays is not None:
             self._scheduler.load(delays)
-        self.files.track(TOPICS_FILE, self.topics.to_file, lambda: self.topics.data_version.counter)
-        self.files.track(GROUPS_FILE, self.groups.to_file, lambda: self.groups.data_version.counter)
-        self.files.track(OFFSETS_FILE, self.offsets.to_file, lambda: self.offsets.changes)
-        self.files.track(DELAY_FILE, self._scheduler.to_file, lambda: self._scheduler.changes)
-        self.topics.listeners.append(lambda _: self.files.save_soon(TOPICS_FILE))
-        self.groups.listeners.append(lambda _: self.files.save_soon(GROUPS_FILE))
+        self._track_files()
         self._registrar = Registrar(config, self.topics, RemotingClient(), self.address, self._ha_address())
         access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
         self._pulls = PullHandlers(
@@ -278,6 +274,17 @@ class Broker:
             table.update(handlers.table())
         table.update(self._wire_operators())
         return table
+
+    def _track_files(self) -> None:
+        """From now on the tables are written when they change; they have been loaded."""
+        topics, groups, offsets, scheduler = self.topics, self.groups, self.offsets, self._scheduler
+        track = self.files.track
+        track(TOPICS_FILE, topics.to_file, lambda: topics.data_version.counter, "topic_config_table")
+        track(GROUPS_FILE, groups.to_file, lambda: groups.data_version.counter, "subscription_group_table")
+        track(OFFSETS_FILE, offsets.to_file, lambda: offsets.changes)
+        track(DELAY_FILE, scheduler.to_file, lambda: scheduler.changes)
+        topics.listeners.append(partial(self.files.item_changed, TOPICS_FILE))
+        groups.listeners.append(partial(self.files.item_changed, GROUPS_FILE))
 
     def _wire_operators(self) -> dict[int, Handler]:
         """The handlers of what administrators and their tools ask."""

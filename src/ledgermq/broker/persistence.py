@@ -3,7 +3,8 @@
 A table counts its changes; a file is written when the table has more than at the last write. Topics and
 groups are written when they change (:meth:`ConfigFiles.save_soon`; an operator's change is answered when it
 is on disk, :meth:`ConfigFiles.save`), offsets every few seconds (:meth:`ConfigFiles.save_changed`), all of
-them at the end. A file is written once at a time: changes that come meanwhile share the next write.
+them at the end. A file is written once at a time: changes that come meanwhile share the next write. Of the
+large tables the text of each item is kept, so that making a topic costs one topic and not all of them.
 
 A write that fails is logged and tried again with the next: each is of the whole table, into a new file.
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from ledgermq.broker.pretty_json import encode_pretty
+from ledgermq.broker.pretty_json import encode_pretty, encode_pretty_with, pretty_item
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import decode_json
@@ -51,16 +53,71 @@ def decode_file(kind: type[T], data: bytes) -> T:
         return decode_json(kind, data)
 
 
+class _Items:
+    """The items of a file's large map as text, so that a change costs its item and not the table.
+
+    The texts belong to the worker that writes the file: :meth:`take` runs on the loop, :meth:`update` there.
+    """
+
+    def __init__(self, table: Mapping[str, object]) -> None:
+        self._table = table
+        self._changed: dict[str, None] = dict.fromkeys(table)
+        self._texts: dict[str, str] = {}
+
+    def changed(self, key: str) -> None:
+        self._changed[key] = None
+
+    def take(self) -> list[tuple[str, object]]:
+        """What has changed since the last call; None stands for an item that is gone."""
+        taken = [(key, self._table.get(key)) for key in self._changed]
+        self._changed = {}
+        return taken
+
+    def update(self, taken: list[tuple[str, object]]) -> list[str]:
+        """The texts of all items, after ``taken`` have changed."""
+        for key, value in taken:
+            if value is None:
+                self._texts.pop(key, None)
+            else:
+                self._texts[key] = pretty_item(key, msgspec.to_builtins(value))
+        return list(self._texts.values())
+
+
 class _File:
-    def __init__(self, path: Path, content: Callable[[], object], changes: Callable[[], int]) -> None:
+    def __init__(
+        self, path: Path, content: Callable[[], object], changes: Callable[[], int], table: str | None
+    ) -> None:
         self.path = path
-        self.content = content
+        self._content = content
         self.changes = changes
+        self._table = table
+        self._items = None if table is None else _Items(getattr(content(), table))
         self.written = changes()
         """``changes()`` of what is on disk; it starts as what was loaded."""
         self.writing: asyncio.Task[None] | None = None
         self.again = False
         """Asked for while it was being written: it is written once more after that."""
+
+    def item_changed(self, key: str) -> None:
+        if self._items is not None:
+            self._items.changed(key)
+
+    def snapshot(self) -> Callable[[], bytes]:
+        """What the file is to hold now; the text is made when a worker calls what is returned."""
+        content = self._content()
+        items = self._items
+        if items is None:
+            return partial(encode_pretty, msgspec.to_builtins(content))
+        assert isinstance(content, msgspec.Struct), "a file with a large table is a Struct"
+        head: dict[str, object] = {}
+        table_name = ""
+        for name, wire_name in zip(content.__struct_fields__, content.__struct_encode_fields__, strict=True):
+            if name == self._table:
+                table_name = wire_name
+            else:
+                head[wire_name] = msgspec.to_builtins(getattr(content, name))
+        taken = items.take()
+        return lambda: encode_pretty_with(head, table_name, items.update(taken))
 
 
 class ConfigFiles:
@@ -77,12 +134,24 @@ class ConfigFiles:
         """
         return load_state_file(self._directory / name, lambda data: decode_file(kind, data))
 
-    def track(self, name: str, content: Callable[[], object], changes: Callable[[], int]) -> None:
+    def track(
+        self,
+        name: str,
+        content: Callable[[], object],
+        changes: Callable[[], int],
+        table: str | None = None,
+    ) -> None:
         """From now on ``content()`` is to stand in the file ``name``; ``changes()`` never falls.
 
-        Call it after the table has been loaded.
+        ``table``: the last field of the content is a large map and always the same one; whoever changes an
+        item of it calls :meth:`item_changed`. Call this after the table has been loaded.
         """
-        self._files[name] = _File(self._directory / name, content, changes)
+        self._files[name] = _File(self._directory / name, content, changes, table)
+
+    def item_changed(self, name: str, key: str) -> None:
+        """An item of the file's large map has come, changed or gone: begin to write the file."""
+        self._files[name].item_changed(key)
+        self.save_soon(name)
 
     async def save(self, name: str) -> None:
         """Return when everything changed so far is on disk. Raises PeerError SYSTEM_ERROR when it cannot."""
@@ -129,8 +198,8 @@ class ConfigFiles:
         # What is written is what the table holds when the turn of the loop is over, not in its midst.
         await asyncio.sleep(0)
         seen = file.changes()
-        content = msgspec.to_builtins(file.content())
-        await asyncio.get_running_loop().run_in_executor(None, _write_file, file.path, content)
+        encode = file.snapshot()
+        await asyncio.get_running_loop().run_in_executor(None, _write_file, file.path, encode)
         file.written = seen
 
     def _wrote(self, name: str, task: asyncio.Task[None]) -> None:
@@ -147,5 +216,5 @@ class ConfigFiles:
             self.save_soon(name)
 
 
-def _write_file(path: Path, content: object) -> None:
-    write_state_file(path, encode_pretty(content))
+def _write_file(path: Path, encode: Callable[[], bytes]) -> None:
+    write_state_file(path, encode())

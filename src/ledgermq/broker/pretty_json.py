@@ -23,6 +23,29 @@ def encode_pretty(value: object) -> bytes:
     return "".join(pieces).encode()
 
 
+def pretty_item(key: str, value: object) -> str:
+    """The text of one item of a map which is itself a field of the whole, as :func:`encode_pretty` writes it
+    there."""
+    pieces = [_encoder.encode(key).decode(), ":"]
+    _write(pieces, value, "\n\t\t")
+    return "".join(pieces)
+
+
+def encode_pretty_with(head: dict[str, object], name: str, items: list[str]) -> bytes:
+    """``head``, which is not empty, and behind its fields another one, ``name``: a map of ``items``, each the
+    text that :func:`pretty_item` gave."""
+    pieces: list[str] = []
+    _write(pieces, head, "\n")
+    pieces[-1] = ",\n\t" + _encoder.encode(name).decode() + ":"
+    if items:
+        pieces.append("{\n\t\t")
+        pieces.append(",\n\t\t".join(items))
+        pieces.append("\n\t}\n}")
+    else:
+        pieces.append("{}\n}")
+    return "".join(pieces).encode()
+
+
 def _write(pieces: list[str], value: object, line: str) -> None:
     """``line`` is the line end with the indentation of the value's own level."""
     if isinstance(value, bool):

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, asking, run
 
 from ledgermq.broker import persistence
 from ledgermq.broker.offsets import OffsetsRead
 from ledgermq.broker.persistence import ConfigFiles, decode_file
+from ledgermq.broker.pretty_json import encode_pretty, pretty_item
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.runtime.limits import DIALECT_BYTES_MAX
@@ -33,16 +36,16 @@ class Disk:
     """Writes as the real one but can be held up, and refuse."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.written: list[object] = []
+        self.written: list[Path] = []
         self.refuse = False
         self._really = persistence._write_file
         monkeypatch.setattr(persistence, "_write_file", self._write)
 
-    def _write(self, path: Path, content: object) -> None:
+    def _write(self, path: Path, encode: Callable[[], bytes]) -> None:
         if self.refuse:
             raise OSError(28, "No space left on device")
-        self.written.append(content)
-        self._really(path, content)
+        self.written.append(path)
+        self._really(path, encode)
 
 
 def tracked(folder: Path) -> tuple[ConfigFiles, Table]:
@@ -113,6 +116,75 @@ def test_save_soon_during_a_write_writes_again(tmp_path: Path) -> None:
         await first
         await files.close()
         assert read(tmp_path) == {"value": 2}
+
+    run(test())
+
+
+class Large(msgspec.Struct, rename="camel"):
+    number: int
+    large_table: dict[str, dict[str, int]]
+
+
+def test_of_a_large_table_only_what_changed_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def note(key: str, value: object) -> str:
+        encoded.append(key)
+        return pretty_item(key, value)
+
+    monkeypatch.setattr(persistence, "pretty_item", note)
+
+    async def test() -> None:
+        files, large, changes = ConfigFiles(tmp_path), Large(0, {"old": {"a": 1}, "gone": {}}), 0
+        files.track(NAME, lambda: large, lambda: changes, "large_table")
+
+        def change(key: str, value: dict[str, int] | None) -> None:
+            nonlocal changes
+            changes += 1
+            large.number = changes
+            if value is None:
+                del large.large_table[key]
+            else:
+                large.large_table[key] = value
+            files.item_changed(NAME, key)
+
+        change("new", {"b": 2})
+        await files.save(NAME)
+        assert sorted(encoded) == ["gone", "new", "old"], "all of them the first time"
+        assert read(tmp_path) == {"number": 1, "largeTable": large.large_table}
+        encoded.clear()
+        change("new", {"b": 3})
+        change("gone", None)
+        change("short", {})
+        change("short", None)
+        await files.save(NAME)
+        assert encoded == ["new"]
+        assert read(tmp_path) == {"number": 5, "largeTable": {"old": {"a": 1}, "new": {"b": 3}}}
+        assert (tmp_path / NAME).read_bytes() == encode_pretty(msgspec.to_builtins(large))
+
+    run(test())
+
+
+def test_a_change_during_a_write_of_a_large_table_is_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+
+    async def test() -> None:
+        files, large, changes = ConfigFiles(tmp_path), Large(0, {}), 0
+        files.track(NAME, lambda: large, lambda: changes, "large_table")
+        disk.refuse = True
+        for n in range(30):
+            changes += 1
+            large.large_table[f"t{n % 10}"] = {"n": n}
+            files.item_changed(NAME, f"t{n % 10}")
+            if n == 15:
+                disk.refuse = False
+            await asyncio.sleep(0.001 if n % 3 == 0 else 0)
+        await files.close()
+        assert read(tmp_path) == {"number": 0, "largeTable": large.large_table}
 
     run(test())
 

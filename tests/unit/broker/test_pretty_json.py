@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledgermq.broker.groups import GroupFile
 from ledgermq.broker.offsets import OffsetFile
-from ledgermq.broker.pretty_json import encode_pretty
+from ledgermq.broker.pretty_json import encode_pretty, encode_pretty_with, pretty_item
 from ledgermq.broker.topics import TopicFile
 from ledgermq.remoting.json_body import decode_json, parse_json
 
@@ -149,3 +149,14 @@ def test_it_is_json_of_the_same_value(value):
 def test_integer_keys_are_read_back(table):
     read: Callable[[bytes], object] = parse_json
     assert read(encode_pretty(table)) == {str(key): value for key, value in table.items()}
+
+
+@given(
+    st.dictionaries(st.text(), scalars, min_size=1, max_size=3),
+    st.dictionaries(st.text(), st.dictionaries(st.text(), scalars, max_size=3), max_size=4),
+)
+def test_a_table_put_together_from_its_items_is_the_table(head, table):
+    head.pop("table", None)
+    head["other"] = 1
+    items = [pretty_item(key, value) for key, value in table.items()]
+    assert encode_pretty_with(head, "table", items) == encode_pretty(head | {"table": table})
