@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ledgermq.broker import names
 from ledgermq.broker.runtime_info import runtime_info
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
@@ -162,8 +163,15 @@ class AdminHandlers:
 
     async def clean_topics(self, command: Command, connection: Connection) -> Command:
         """Delete the queues of topics that do not exist any more."""
-        unused = [topic for topic in self._store.queues.topics if self._topics.find(topic.decode()) is None]
+        unused = [topic for topic in self._store.queues.topics if self._is_unused(topic.decode())]
         for topic in unused:
             log.info("queues of the unknown topic %r deleted by %s", topic, connection.remote)
-            await self._jobs.run(self._store.delete_topic(topic))
+        # All at once: what is made while a job runs is in use again.
+        await self._jobs.run(self._store.delete_topics(unused))
         return response()
+
+    def _is_unused(self, topic: str) -> bool:
+        """Queues of system topics and light queues (of a Java broker) stay, as in Java."""
+        if self._topics.find(topic) is not None or self._topics.is_system(topic):
+            return False
+        return not topic.startswith(names.LIGHT_QUEUE_PREFIX)

@@ -9,7 +9,7 @@ import msgspec
 
 from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
 from ledgermq.broker.offsets import OffsetTable
-from ledgermq.broker.persistence import GROUPS_FILE, ConfigFiles
+from ledgermq.broker.persistence import GROUPS_FILE, OFFSETS_FILE, ConfigFiles
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
@@ -118,6 +118,8 @@ class GroupHandlers:
             self._offsets.remove_group(header.group_name, now_ms)
         self._stats.drop_group(header.group_name)
         await self._files.save(GROUPS_FILE)
+        if header.clean_offset:
+            await self._files.save(OFFSETS_FILE)
         return response()
 
     async def forbid(self, command: Command, connection: Connection) -> Command:

@@ -12,7 +12,7 @@ from ledgermq.broker import names
 from ledgermq.broker.attributes import parse_attributes
 from ledgermq.broker.handlers_group import PAGE_MAX, page_version
 from ledgermq.broker.offsets import OffsetTable
-from ledgermq.broker.persistence import TOPICS_FILE, ConfigFiles
+from ledgermq.broker.persistence import OFFSETS_FILE, TOPICS_FILE, ConfigFiles
 from ledgermq.broker.queue_key import QueueKey, queue_map
 from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
@@ -35,7 +35,7 @@ from ledgermq.remoting.json_body import encode_json
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilterType
 from ledgermq.runtime.limits import QUEUES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
-from ledgermq.store.message_store import Job, MessageStore
+from ledgermq.store.message_store import MessageStore
 
 
 class TopicList(msgspec.Struct, rename="camel"):
@@ -156,15 +156,20 @@ class TopicHandlers:
             retries = (f"{names.retry_topic(group)}_{topic}", f"{names.retry_topic(group)}+{topic}")
             doomed += [retry for retry in retries if self._topics.find(retry) is not None]
         now_ms = self._now_ms()
-        jobs: list[Job] = []
+        queues: list[ConsumeQueue] = []
+        had_offsets = False
         for name in doomed:
             self._topics.delete(name, now_ms)
+            had_offsets |= bool(self._offsets.groups_of(name))
             self._offsets.remove_topic(name, now_ms)
             self._stats.drop_topic(name)
-            queues = self._store.queues.topics.get(name.encode(), {})
-            jobs += self._store.delete_topic(name.encode())
-            self._release(queues.values())
+            queues += self._store.queues.topics.get(name.encode(), {}).values()
+        jobs = self._store.delete_topics(name.encode() for name in doomed)
+        self._release(queues)
         await self._files.save(TOPICS_FILE)
+        if had_offsets:
+            # A crash must not bring them back: a topic made again under this name begins at 0.
+            await self._files.save(OFFSETS_FILE)
         await self._jobs.run(jobs)
         return response()
 

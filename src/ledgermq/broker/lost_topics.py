@@ -21,7 +21,6 @@ log: Final = logging.getLogger("ledgermq.broker")
 
 QUEUES_MIN: Final = 4
 """What stock clients ask for when a message makes its topic; producers may know so many already."""
-LIGHT_QUEUE_PREFIX: Final = "%LMQ%"
 
 
 def restore_topics(topics: TopicTable, store: MessageStore, saved_ms: int, now_ms: int) -> None:
@@ -33,7 +32,7 @@ def restore_topics(topics: TopicTable, store: MessageStore, saved_ms: int, now_m
         name = topic.decode()
         if topics.find(name) is not None or topics.is_system(name) or names.topic_fault(name) is not None:
             continue
-        if name.startswith(LIGHT_QUEUE_PREFIX) or _first_ms(store, queues) < saved_ms:
+        if name.startswith(names.LIGHT_QUEUE_PREFIX) or _first_ms(store, queues) < saved_ms:
             continue
         derived = name.startswith((names.RETRY_PREFIX, names.DLQ_PREFIX))
         queue_count = max(1 if derived else QUEUES_MIN, max(queues) + 1)

@@ -11,15 +11,17 @@ Twice a different promise:
 ==============================  ==============================
 function                        may run on
 ==============================  ==============================
-CheckpointJob.run               a worker thread
+CheckpointJob.run               a worker thread, one at a time
 everything else                 the owner's thread
 ==============================  ==============================
 
-Rules of this file: a checkpoint never says more than what was fsynced before it.
+Rules of this file: a checkpoint never says more than what was fsynced before it. Jobs may run in another
+order than they were planned in, or fail: what one had to make durable, the next one that runs does as well.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from typing import Final
 
@@ -41,21 +43,19 @@ class CheckpointJob:
     def __init__(
         self,
         owner: Checkpointing,
+        number: int,
         checkpoint: Checkpoint,
         queues: list[ConsumeQueue],
         stored: list[int],
-        paths: list[str],
-        directories: list[str],
         index_offset: int,
         deleted_before: dict[str, int],
     ) -> None:
-        """``stored[i]`` units of ``queues[i]`` are in files, which are among ``paths`` or durable already."""
+        """``stored[i]`` units of ``queues[i]`` are in files that are durable or handed over to the owner."""
         self._owner = owner
+        self._number = number
         self._checkpoint = checkpoint
         self._queues = queues
         self._stored = stored
-        self._paths = paths
-        self._directories = directories
         self._index_offset = index_offset
         self._deleted_before = deleted_before
 
@@ -65,23 +65,17 @@ class CheckpointJob:
         """
         owner = self._owner
         disk, root = owner.disk, owner.root
+        if self._number <= owner.done:
+            return  # A later one is done; it says all that this one would.
         try:
             self._sync_log()
-            if len(self._paths) <= FILES_SYNCED_SINGLY_MAX or not owner.sync_file_systems():
-                self._sync_derived()
+            owner.sync_files()
             disk.replace_file(f"{root}/{FILE_NAME}", encode_records(self._records()))
             write_checkpoint(disk, root, self._checkpoint, durably=True)
         except OSError as error:
-            owner.take_back(self._paths, self._directories)
             raise StoreError(f"checkpoint in {root} not written: {error}") from error
+        owner.done = self._number
         owner.current = self._checkpoint
-
-    def _sync_derived(self) -> None:
-        for path in self._paths:
-            self._owner.sync_path(path)
-        for directory in self._directories:
-            with suppress(FileNotFoundError):  # Its topic was deleted meanwhile.
-                self._owner.disk.sync_directory(directory)
 
     def _records(self) -> QueueRecords:
         topics: dict[str, dict[str, int]] = {}
@@ -117,6 +111,14 @@ class Checkpointing:
         self._index = index
         self.current = Checkpoint(boot_hash=boot_hash(disk.boot_id()))
         """What the file says."""
+        self._planned = 0
+        self.done = 0
+        """Number of the last checkpoint that was made thoroughly; they are numbered as they are planned."""
+        self._handed_over: deque[tuple[dict[str, None], dict[str, None]]] = deque()
+        """Files and directories that planned jobs speak of, on their way to the worker."""
+        self._paths: dict[str, None] = {}
+        self._directories: dict[str, None] = {}
+        """The worker has these, to be made durable by the next job that runs."""
 
     def begin_with(self, found: Checkpoint) -> None:
         """Go on from the checkpoint that was found: what it says of durability holds as long as it is
@@ -143,17 +145,14 @@ class Checkpointing:
         """A thorough checkpoint of what is in files now; ``clean_end`` is the log's end at a clean stop."""
         log = self.log
         files = self._queues.files
-        paths = list(files.unsynced)
-        directories = list(files.new_directories)
-        files.unsynced.clear()
-        files.new_directories.clear()
+        paths, directories = files.take_unsynced()
         index_offset = -1
         index_ms = 0
         stored = int(log.stored_record)
         java_from, java_from_ms = stored, int(log.stored_ms)
         if self._index is not None:
-            paths.extend(self._index.take_written())
-            directories.append(self._index.directory)
+            paths |= dict.fromkeys(self._index.take_written())
+            directories[self._index.directory] = None
             index_offset = int(self._index.last_offset())
             index_ms = int(self._index.full_ms())
             filling = self._index.filling()
@@ -174,10 +173,29 @@ class Checkpointing:
             boot_hash=self.current.boot_hash,
             java_recovers_from=java_from,
         )
+        self._planned += 1
+        self._handed_over.append((paths, directories))
         queues = self._queues.all()
         units = [int(queue.stored_offset) for queue in queues]
         deleted = {topic.decode(): end for topic, end in self._queues.deleted_before.items()}
-        return CheckpointJob(self, checkpoint, queues, units, paths, directories, index_offset, deleted)
+        return CheckpointJob(self, self._planned, checkpoint, queues, units, index_offset, deleted)
+
+    def sync_files(self) -> None:
+        """Make durable what jobs planned so far speak of, and have not made durable yet. Raises
+        StoreFatalError, OSError.
+        """
+        while self._handed_over:
+            paths, directories = self._handed_over.popleft()
+            self._paths |= paths
+            self._directories |= directories
+        if len(self._paths) <= FILES_SYNCED_SINGLY_MAX or not self._sync_file_systems():
+            for path in self._paths:
+                self.sync_path(path)
+            for directory in self._directories:
+                with suppress(FileNotFoundError):  # Its topic was deleted meanwhile.
+                    self.disk.sync_directory(directory)
+        self._paths = {}
+        self._directories = {}
 
     def sync_path(self, path: str) -> None:
         """fsync a file that may have been deleted meanwhile. Raises StoreFatalError, OSError from opening
@@ -195,7 +213,7 @@ class Checkpointing:
         finally:
             self.disk.close(fd)
 
-    def sync_file_systems(self) -> bool:
+    def _sync_file_systems(self) -> bool:
         """fsync whatever is on the file systems of queues and index: forty thousand fsyncs take half a
         minute.
 
@@ -209,11 +227,6 @@ class Checkpointing:
         except OSError as error:
             self.log.fatal = True
             raise StoreFatalError(f"fsync of the file system of {self.root} failed: {error}") from error
-
-    def take_back(self, paths: list[str], directories: list[str]) -> None:
-        """A job did not come through: its files are still to be made durable."""
-        self._queues.files.unsynced.update(dict.fromkeys(paths))
-        self._queues.files.new_directories.update(dict.fromkeys(directories))
 
 
 def write_checkpoint(disk: Disk, root: str, checkpoint: Checkpoint, durably: bool) -> None:

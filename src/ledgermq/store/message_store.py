@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ledgermq.message.delay_levels import DelayLevels
@@ -266,19 +266,25 @@ class MessageStore:
     def find_queue(self, topic: bytes, queue_id: int) -> ConsumeQueue | None:
         return self.queues.find(topic, queue_id)
 
-    def delete_topic(self, topic: bytes) -> list[Job]:
-        """Forget a topic's queues; returns the jobs that make it last and delete their files. Raises OSError.
+    def delete_topics(self, topics: Iterable[bytes]) -> list[Job]:
+        """Forget the queues of topics; returns the jobs that make it last and delete their files. Raises
+        OSError.
 
-        Its messages stay in the log, without a queue. Answer only when the jobs are done: until then a crash
-        can bring the queues back.
+        Their messages stay in the log, without a queue. Answer only when the jobs are done: until then a
+        crash can bring the queues back.
         """
-        queues = self.queues.topics.pop(topic, None)
-        if not queues:
+        table = self.queues
+        gone = {topic: queues for topic in topics if (queues := table.topics.pop(topic, None))}
+        if not gone:
             return []
-        for queue in queues.values():
-            queue.deleted = True
-        self.queues.deleted_before[topic] = self.log.end
-        return [self._checkpointing.plan().run, *self._trimming.remove_queues(topic, list(queues.values()))]
+        for topic, queues in gone.items():
+            for queue in queues.values():
+                queue.deleted = True
+            table.deleted_before[topic] = self.log.end
+        jobs: list[Job] = [self._checkpointing.plan().run]
+        for topic, queues in gone.items():
+            jobs += self._trimming.remove_queues(topic, list(queues.values()))
+        return jobs
 
     def read_at(self, log_offset: int) -> Record | None:
         """The message whose record begins at ``log_offset``, or None. Raises OSError."""

@@ -59,6 +59,12 @@ class QueueFiles:
             return b""
         return self.disk.pread(fd, count * UNIT_BYTES, (offset - first) * UNIT_BYTES)
 
+    def take_unsynced(self) -> tuple[dict[str, None], dict[str, None]]:
+        """What was written since the last call: files, and directories that got a name."""
+        paths, directories = self.unsynced, self.new_directories
+        self.unsynced, self.new_directories = {}, {}
+        return paths, directories
+
     def write_tail(self, queue: ConsumeQueue) -> None:
         """Move the written part of a queue's tail into its files. Raises OSError; the tail is then kept."""
         tail = queue.tail

@@ -69,12 +69,15 @@ class RecoveryReport:
     rebuilt_queues: list[str] = field(default_factory=list)
     repaired_indexes: int = 0
     dropped_indexes: int = 0
+    shortened_deletions: int = 0
+    """Topics whose deletion named a place behind the end of the log."""
     strange_records: int = 0
 
     @property
     def derived_changed(self) -> bool:
         """Files were made again that are now to be made durable."""
-        return bool(self.power_failed or self.rebuilt_queues or self.repaired_indexes or self.dropped_indexes)
+        indexes = self.repaired_indexes or self.dropped_indexes
+        return bool(self.power_failed or self.rebuilt_queues or indexes or self.shortened_deletions)
 
     def lines(self) -> list[str]:
         """One line for each thing worth telling; the first always."""
@@ -157,6 +160,7 @@ class Recovery:
         queues = QueueRecovery(self._disk, self._queues, self._files, records, evidence.clean)
         queues.find()
         end = self._find_end(queues)
+        self._shorten_deletions(end)
         self.report.log_begin, self.report.log_end = begin, end
         self._clear_behind(end)
         newest = sum(queues.newest_record())
@@ -176,6 +180,16 @@ class Recovery:
             self._replay(begin, end, True)
         queues.find_min_offsets(begin)
         return end
+
+    def _shorten_deletions(self, end: int) -> None:
+        """A topic was deleted shortly before a power failure took the end of the log: what comes there now is
+        of a topic made again under that name.
+        """
+        deleted_before = self._queues.deleted_before
+        beyond = [topic for topic, deleted_end in deleted_before.items() if deleted_end > end]
+        for topic in beyond:
+            deleted_before[topic] = end
+        self.report.shortened_deletions = len(beyond)
 
     # ---- the log ---------------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ class LogTrimming:
         self._log = log
         self._queues = queues
         self._index = index
+        self._removed = 0
+        """How many topics were removed since the start, which has removed what was left of earlier ones."""
 
     def log_files(self) -> list[LogFile]:
         """The log's files, oldest first. Raises OSError."""
@@ -54,6 +56,9 @@ class LogTrimming:
             paths.append(segment.path)
         del files.segments[:count]
         begin = int(files.segments[0].base)
+        deleted_before = self._queues.deleted_before
+        for topic in [topic for topic, end in deleted_before.items() if end <= begin]:
+            del deleted_before[topic]  # No record is left that could bring it back.
         for queue in self._queues.all():
             paths.extend(self._detach_queue_files(queue, begin))
         if self._index is not None:
@@ -86,10 +91,10 @@ class LogTrimming:
         # Renamed first: a topic of the same name may be made again at once.
         if not self._disk.exists(directory):
             return []
-        doomed = f"{files.directory}.deleted.{topic.decode()}.{id(queues)}"
+        self._removed += 1
+        doomed = f"{files.directory}.deleted.{self._removed}"
         self._disk.rename(directory, doomed)
-        self._disk.sync_directory(files.directory)
-        return [lambda: self._delete_tree(doomed)]
+        return [lambda: self._delete_renamed(doomed)]
 
     def remove_leftovers(self) -> None:
         """Delete what a process that died had left of deleted topics. Raises OSError."""
@@ -98,6 +103,10 @@ class LogTrimming:
         for leftover in self._disk.list_directory(root):
             if leftover.startswith(f"{name}.deleted."):
                 self._delete_tree(f"{root}/{leftover}")
+
+    def _delete_renamed(self, directory: str) -> None:
+        self._disk.sync_directory(self._queues.files.directory)
+        self._delete_tree(directory)
 
     def _delete(self, paths: list[str]) -> None:
         directories: dict[str, None] = {}

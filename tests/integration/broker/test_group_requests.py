@@ -39,6 +39,8 @@ def test_offsets_go_with_a_group_only_when_asked(tmp_path: Path) -> None:
             assert broker.broker.offsets.consumed(GROUP, TOPIC, 0) == 5
             await broker.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, groupName=GROUP, cleanOffset="true")
             assert broker.broker.offsets.consumed(GROUP, TOPIC, 0) == -1
+            saved = json.loads((tmp_path / "config" / "consumerOffset.json").read_text())
+            assert saved["offsetTable"] == {}, "a crash now must not bring it back"
 
     run(test())
 

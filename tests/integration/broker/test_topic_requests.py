@@ -1,5 +1,6 @@
 """What operators ask of topics, each request over the wire."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def test_deleting_a_topic_leaves_nothing_of_it(tmp_path: Path) -> None:
                 assert code == ResponseCode.TOPIC_NOT_EXIST
                 assert topic in remark
             assert broker.broker.offsets.groups_of(TOPIC) == []
+            saved = json.loads((tmp_path / "config" / "consumerOffset.json").read_text())
+            assert saved["offsetTable"] == {}, "a crash now must not bring them back"
             assert not (tmp_path / "consumequeue" / TOPIC).exists()
             assert (await broker.ask(RequestCode.DELETE_TOPIC_IN_BROKER, topic=TOPIC)).code == 0, "again"
             await broker.create_topic()
@@ -142,5 +145,27 @@ def test_the_state_of_a_topic(tmp_path: Path) -> None:
             )
             code, _ = await broker.refused(RequestCode.GET_TOPIC_STATS_INFO, topic="unknown")
             assert code == ResponseCode.TOPIC_NOT_EXIST
+
+    run(test())
+
+
+def test_queues_without_a_topic_are_deleted_on_demand(tmp_path: Path) -> None:
+    """System topics and light queues are spared, and so is what is made while the deletion runs."""
+
+    async def test() -> None:
+        async with asking(tmp_path) as broker:
+            topics, store = broker.broker.topics, broker.broker.store
+            for topic in ("Kept", "%LMQ%light", "rmq_sys_inner", "Gone", "GoneToo"):
+                store.queue(topic.encode(), 0)
+            await broker.create_topic("Kept")
+            deleting = asyncio.create_task(broker.ask(RequestCode.CLEAN_UNUSED_TOPIC))
+            while b"Gone" in store.queues.topics:  # noqa: ASYNC110 - no event tells it
+                await asyncio.sleep(0)
+            await broker.create_topic("GoneToo")
+            await broker.send(topic="GoneToo")
+            assert (await deleting).code == 0
+            assert topics.find("GoneToo") is not None
+            assert set(store.queues.topics) == {b"Kept", b"%LMQ%light", b"rmq_sys_inner", b"GoneToo"}
+            assert store.queue(b"GoneToo", 0).max_offset == 1
 
     run(test())

@@ -139,13 +139,13 @@ def test_deleting_a_topic_removes_its_directories():
     fill(store, 5, b"Kept")
     store.log.write_tails(100)
     put(store, b"Gone")
-    jobs = store.delete_topic(b"Gone")
+    jobs = store.delete_topics([b"Gone"])
     store.log.commit_pending()
     for job in jobs:
         job()
     assert names(disk, "Gone") == []
     assert store.find_queue(b"Gone", 0) is None
-    assert store.delete_topic(b"Never") == []
+    assert store.delete_topics([b"Never"]) == []
     store.upkeep(BEGIN_MS + 5000)
     assert names(disk, "Gone") == []
     fill(store, 1, b"Gone")
@@ -158,7 +158,7 @@ def test_leftovers_of_a_deleted_topic_are_removed_at_the_next_start():
     store = opened(disk)
     fill(store, 20, b"Gone")
     store.log.write_tails(100)
-    jobs = store.delete_topic(b"Gone")
+    jobs = store.delete_topics([b"Gone"])
     jobs[0]()
     assert names(disk, ".deleted.") != []
     disk.kill()
@@ -182,3 +182,76 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again():
     disk.power_cut()
     store = opened(disk)
     assert len(bodies(store, store.find_queue(b"T", 0))) == 5
+
+
+def test_a_topic_with_the_longest_name_can_be_deleted():
+    disk = SimDisk(0)
+    store = opened(disk)
+    topic = b"%RETRY%" + b"g" * 248
+    fill(store, 1, topic)
+    fill(store, 1, b"Other")
+    store.log.write_tails(100)
+    jobs = store.delete_topics([topic, b"Other", b"Never"])
+    assert max(len(part) for name in disk.names for part in name.split("/")) <= 255
+    for job in jobs:
+        job()
+    assert store.queues.topics == {}
+    assert [name for name in disk.names if "consumequeue" in name] == []
+
+
+def test_a_deletion_is_forgotten_when_the_log_has_nothing_left_of_the_topic():
+    disk = SimDisk(0)
+    store, _ = flushed(disk)
+    store.delete_topics([b"T"])
+    fill(store, 100, b"Later")
+    store.log.confirm(store.log.flush())
+    assert b"T" in store.queues.deleted_before
+    while store.min_log_offset < store.queues.deleted_before.get(b"T", 0):
+        assert store._trimming.detach(1)
+    assert store.queues.deleted_before == {}
+
+
+def test_a_checkpoint_planned_earlier_and_run_later_takes_nothing_back():
+    """Deleting two topics at once: the second was answered, then the older checkpoint of the first ran."""
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 20, b"First")
+    fill(store, 20, b"Second")
+    store.log.write_tails(100)
+    first = store.delete_topics([b"First"])
+    second = store.delete_topics([b"Second"])
+    for job in (*second, *first):
+        job()
+    disk.kill()
+    store = opened(disk)
+    assert store.queues.topics == {}
+    assert list(store.queues.deleted_before) == [b"First", b"Second"]
+
+
+def test_a_checkpoint_makes_durable_what_an_earlier_one_has_not():
+    """The earlier one failed, or has not run yet: the later one speaks of its files as well."""
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 10)
+    store.log.flush()
+    while not store.log.write_tails(100):
+        pass
+    store.log.write_tails(1)
+    earlier = store._checkpointing.plan()
+    later = store._checkpointing.plan()
+    done = store._checkpointing.done
+    file = disk.names[f"/store/consumequeue/T/0/{0:020d}"]
+    assert file.device != bytes(file.seen)
+    disk.fail_writes = True
+    with pytest.raises(StoreError, match="checkpoint"):
+        later.run()
+    disk.fail_writes = False
+    assert file.device == bytes(file.seen)
+    earlier.run()
+    assert store._checkpointing.done == done + 1
+    later.run()
+    earlier.run()
+    assert store._checkpointing.done == done + 2
+    disk.power_cut()
+    store = opened(disk)
+    assert len(bodies(store, store.find_queue(b"T", 0))) == 10
