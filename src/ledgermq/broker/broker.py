@@ -52,6 +52,7 @@ from ledgermq.broker.persistence import (
     ConfigFiles,
 )
 from ledgermq.broker.pull import PullAccess, PullHandlers
+from ledgermq.broker.queue_reads import queue_range
 from ledgermq.broker.registration import Registrar
 from ledgermq.broker.schedule import DelayOffsetFile, Scheduler
 from ledgermq.broker.send import SendHandlers
@@ -171,18 +172,31 @@ class Broker:
     def _open_store(self) -> None:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
         self.store = MessageStore(self.settings.store, self._store_host, self._disk)
-        self.store.open()
+        self._recovered = self.store.open()
 
     def _load_and_wire(self) -> dict[int, Handler]:
         try:
             topics_saved_ms = self._load_tables()
             handlers = self._wire()
             restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
+            if self._recovered.power_failed:
+                self._limit_offsets()
             return handlers
         except BaseException:
             self._executor.shutdown()
             self.store.close()
             raise
+
+    def _limit_offsets(self) -> None:
+        """A power failure may leave progress that is ahead of the log: a group that kept it would miss the
+        messages that get these offsets now."""
+
+        def end_of(topic: str, queue_id: int) -> int:
+            return queue_range(self.store, topic, queue_id).max_offset
+
+        limited = self.offsets.limit(end_of, now_ms())
+        if limited:
+            log.warning("%d consumer offsets lay behind the end of their queue and were set to it", limited)
 
     def _load_tables(self) -> int:
         """Returns when the last change was made that topics.json knows; 0 without the file."""

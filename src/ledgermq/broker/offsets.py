@@ -12,6 +12,7 @@ Rules of this file: pure; ``changes`` counts every change of what is persisted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -137,6 +138,22 @@ class OffsetTable:
         if not queues:
             self._forget(self._reset, group, topic)
         return offset
+
+    def limit(self, end_of: Callable[[str, int], int], now_ms: int) -> int:
+        """Take back progress that lies behind a queue's end, ``end_of(topic, queue_id)``; returns of how many
+        queues."""
+        limited = 0
+        for topics in self._consumed.values():
+            for topic, queues in topics.items():
+                for queue_id, offset in queues.items():
+                    end = end_of(topic, queue_id)
+                    if offset > end:
+                        queues[queue_id] = end
+                        limited += 1
+        if limited:
+            self.changes += limited
+            self.data_version.advance(now_ms)
+        return limited
 
     def clone(self, source: str, target: str, topic: str, now_ms: int) -> None:
         """``target`` takes over what ``source`` has committed of ``topic``."""

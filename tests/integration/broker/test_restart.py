@@ -15,6 +15,7 @@ from tests.integration.broker.messages import bodies, pull_request, pulled, reco
 
 from ledgermq.message.record import Record
 from ledgermq.remoting.codes import RequestCode
+from ledgermq.store.disk import Disk
 
 ROOT = Path(__file__).parents[3]
 RETRY = f"%RETRY%{GROUP}"
@@ -115,3 +116,30 @@ def test_a_broker_that_was_killed_gives_its_directory_free(tmp_path: Path) -> No
             assert (await sent(broker))["queueOffset"] == "1"
 
     run(test(), 60)
+
+
+class AfterPowerFailure(Disk):
+    """Another kernel runs than the one that took the writes."""
+
+    def boot_id(self) -> str:
+        return "another"
+
+
+def test_progress_ahead_of_the_log_is_taken_back_after_a_power_failure(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with asking(tmp_path) as broker:
+            await broker.create_topic()
+            await broker.create_group()
+            for _ in range(3):
+                await broker.send()
+            assert (await broker.commit(1000)).code == 0
+            assert (await broker.commit(1000, queue_id=1)).code == 0
+        async with asking(tmp_path) as broker:
+            assert broker.broker.offsets.queues(GROUP, TOPIC) == {0: 1000, 1: 1000}, "as it was committed"
+        (tmp_path / "abort").touch()
+        async with asking(tmp_path, disk=AfterPowerFailure()) as broker:
+            assert broker.broker.offsets.queues(GROUP, TOPIC) == {0: 3, 1: 0}
+        async with asking(tmp_path) as broker:
+            assert broker.broker.offsets.queues(GROUP, TOPIC) == {0: 3, 1: 0}, "it is on disk"
+
+    run(test())

@@ -125,3 +125,17 @@ def test_java_files_with_unquoted_queues_are_read(offsets):
     offsets.load(decode_json(OffsetsRead, text), 0)
     assert offsets.queues("GroupA", "TopicA") == {0: 5, 3: 7}
     assert len(offsets) == 2
+
+
+def test_progress_behind_the_end_of_a_queue_is_taken_back(offsets):
+    ends = {("T", 0): 5, ("T", 1): 5}
+    for queue_id, offset in ((0, 7), (1, 5), (2, 3)):
+        offsets.commit("g", "T", queue_id, offset, 0)
+    before = offsets.changes
+    assert offsets.limit(lambda topic, queue_id: ends.get((topic, queue_id), 0), 2000) == 2
+    assert offsets.queues("g", "T") == {0: 5, 1: 5, 2: 0}
+    assert offsets.changes == before + 2
+    assert offsets.data_version.timestamp == 2000
+    assert offsets.limit(lambda topic, queue_id: 9, 3000) == 0
+    assert offsets.changes == before + 2
+    offsets.check_invariants()
