@@ -9,6 +9,7 @@ default must be there. Source: the ``*RequestHeader`` classes of RocketMQ 5.5.0 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -531,6 +532,7 @@ REQUESTS: Final[dict[int, tuple[str, type[Header]]]] = {
 H = TypeVar("H", bound=Header)
 T = TypeVar("T")
 
+_NOT_DIGITS: Final = re.compile("[.eE]")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.(\w+)`$")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
 
@@ -560,9 +562,30 @@ def decode_send_header(command: Command) -> SendMessage:
 
 def _convert(kind: type[H], ext: dict[str, str], code: int) -> H:
     try:
-        return msgspec.convert(ext, kind, strict=False)
+        header = msgspec.convert(ext, kind, strict=False)
     except msgspec.ValidationError as error:
         raise PeerError(ResponseCode.INVALID_PARAMETER, _explain(str(error), kind, ext, code)) from None
+    for field in _integer_fields(kind):
+        value = ext.get(field)
+        # msgspec takes any number of JSON that is whole, such as 1e3 and 1.0; Java takes digits only.
+        if value is not None and not value.isdecimal() and _NOT_DIGITS.search(value):
+            raise PeerError(ResponseCode.INVALID_PARAMETER, _explain_value(kind, field, value, code))
+    return header
+
+
+@cache
+def _integer_fields(kind: type[Header]) -> tuple[str, ...]:
+    """The names on the wire of the fields that are whole numbers."""
+    fields = msgspec.structs.fields(kind)
+    return tuple(field.encode_name for field in fields if _number_form(field.type) is not None)
+
+
+def _number_form(kind: object) -> msgspec.inspect.IntType | None:
+    form = msgspec.inspect.type_info(kind)
+    for part in form.types if isinstance(form, msgspec.inspect.UnionType) else (form,):
+        if isinstance(part, msgspec.inspect.IntType):
+            return part
+    return None
 
 
 def _explain(error: str, kind: type[Header], ext: dict[str, str], code: int) -> str:
@@ -573,17 +596,21 @@ def _explain(error: str, kind: type[Header], ext: dict[str, str], code: int) -> 
     if path is None:
         return f"{request_name(code)}: {error}"
     field = path.group(1)
-    value = ext.get(field, "")
+    return _explain_value(kind, field, ext.get(field, ""), code)
+
+
+def _explain_value(kind: type[Header], field: str, value: str, code: int) -> str:
     return f"{request_name(code)}: header field {field}={value[:80]!r}, allowed: {_allowed(kind, field)}"
 
 
 def _allowed(kind: type[Header], field_name: str) -> str:
     """What the value of a field must be, in words."""
     field = next(field for field in msgspec.structs.fields(kind) if field.encode_name == field_name)
+    number = _number_form(field.type)
+    if number is not None:
+        return f"a whole number from {number.ge} to {number.le}"
     form = msgspec.inspect.type_info(field.type)
     for part in form.types if isinstance(form, msgspec.inspect.UnionType) else (form,):
-        if isinstance(part, msgspec.inspect.IntType):
-            return f"a whole number from {part.ge} to {part.le}"
         if isinstance(part, msgspec.inspect.BoolType):
             return "true or false"
     return "text"

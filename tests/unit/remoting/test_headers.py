@@ -124,6 +124,14 @@ class TestEachFieldOf:
                 remark = refusal(kind, {**texts(kind), field.encode_name: value})
                 assert f"header field {field.encode_name}={value!r}, allowed: " in remark
 
+    def test_whole_numbers_are_written_with_digits(self, kind: type[Header]) -> None:
+        for field in msgspec.structs.fields(kind):
+            if base_type(field) is not int:
+                continue
+            for value in ("1e3", "1E0", "1e+1", "10e-1", "1.0", "-0.0"):
+                remark = refusal(kind, {**texts(kind), field.encode_name: value})
+                assert f"header field {field.encode_name}={value!r}, allowed: a whole number from " in remark
+
     def test_out_of_range(self, kind: type[Header]) -> None:
         for field in msgspec.structs.fields(kind):
             if base_type(field) is not int:
