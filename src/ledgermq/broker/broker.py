@@ -278,7 +278,16 @@ class Broker:
             now_ms,
         )
         backs = SendBackHandlers(
-            config, self.topics, self.groups, store, self._path, self._commits, levels, self.stats, now_ms
+            config,
+            self.topics,
+            self.groups,
+            store,
+            self._path,
+            self._commits,
+            levels,
+            self.stats,
+            self._executor,
+            now_ms,
         )
         self._clients_handlers = ClientHandlers(config, self.topics, self.groups, self.clients, now_ms)
         groups = GroupHandlers(self.groups, self.offsets, self.stats, self.files, now_ms)

@@ -7,8 +7,10 @@ often enough or the consumer says so with a negative level (Java: ``AbstractSend
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from typing import Final
 
 from ledgermq.broker import names
@@ -47,6 +49,8 @@ def record_id(record: Record) -> str:
 
 
 class SendBackHandlers:
+    """``executor`` reads what is not in memory."""
+
     def __init__(
         self,
         config: BrokerConfig,
@@ -57,6 +61,7 @@ class SendBackHandlers:
         commits: Commits,
         levels: DelayLevels,
         stats: BrokerStats,
+        executor: Executor,
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
@@ -67,12 +72,15 @@ class SendBackHandlers:
         self._commits = commits
         self._levels = levels
         self._stats = stats
+        self._executor = executor
         self._now_ms = now_ms
 
     def table(self) -> dict[int, Handler]:
         return {RequestCode.CONSUMER_SEND_MSG_BACK: self.send_back}
 
-    def send_back(self, command: Command, connection: Connection) -> Command | None:
+    def send_back(
+        self, command: Command, connection: Connection
+    ) -> Command | Awaitable[Command | None] | None:
         header = decode_header(SendMessageBack, command)
         group = self._groups.find_or_create(header.group, self._now_ms())
         if group is None:
@@ -85,6 +93,33 @@ class SendBackHandlers:
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if group.retry_queue_nums <= 0:
             return response()
+        cold = int(self._store.reader.cold_at(header.offset))
+        if cold >= 0:
+            return self._read_cold(command, connection, header, group, cold)
+        return self._append_again(command, connection, header, group)
+
+    async def _read_cold(
+        self,
+        command: Command,
+        connection: Connection,
+        header: SendMessageBack,
+        group: SubscriptionGroupConfig,
+        cold: int,
+    ) -> Command | None:
+        """The message is on disk only: have it read by a worker first."""
+        reader = self._store.reader
+        while cold >= 0:
+            await asyncio.get_running_loop().run_in_executor(self._executor, reader.warm, cold)
+            cold = int(reader.cold_at(header.offset))
+        return self._append_again(command, connection, header, group)
+
+    def _append_again(
+        self,
+        command: Command,
+        connection: Connection,
+        header: SendMessageBack,
+        group: SubscriptionGroupConfig,
+    ) -> Command | None:
         refuse_if_unwritable(self._store, self._commits)
         record = self._store.read_at(header.offset)
         if record is None:

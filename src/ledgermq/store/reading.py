@@ -360,18 +360,51 @@ class MessageReader:
         """The record that begins at ``log_offset``, as it lies in the log; None where none begins.
         OSError.
         """
-        if log_offset < 0 or log_offset + RECORD_BYTES_MIN > self.log.written:
-            return None
-        head = self.files.read(log_offset, RECORD_BYTES_MIN)
-        if len(head) < RECORD_BYTES_MIN:
-            return None
-        size: i64 = i64(read_i32_be(head, 0))
-        if size < RECORD_BYTES_MIN or log_offset + size > self.log.written:
+        size: i64 = self._size_at(log_offset)
+        if size == 0:
             return None
         data = self.files.read(log_offset, size)
         if len(data) == size and self._are_records(data, log_offset, 1):
             return data
         return None
+
+    def _size_at(self, log_offset: i64) -> i64:
+        """The size of the record that begins at ``log_offset``, as it says; 0 where none begins.
+
+        Clients name such offsets: the inside of a message must not pass for a record of a gigabyte.
+        """
+        if log_offset < 0 or log_offset + RECORD_BYTES_MIN > self.log.written:
+            return 0
+        head = self.files.read(log_offset, RECORD_BYTES_MIN)
+        if not self._is_head(head, log_offset):
+            return 0
+        size: i64 = i64(read_i32_be(head, 0))
+        if size < RECORD_BYTES_MIN or log_offset + size > self.log.written:
+            return 0
+        return size
+
+    def _is_head(self, head: bytes, log_offset: i64) -> bool:
+        if len(head) < RECORD_BYTES_MIN:
+            return False
+        magic: i64 = i64(read_i32_be(head, 4))
+        if magic != MAGIC_V1 and magic != MAGIC_V2:
+            return False
+        return read_i64_be(head, 28) == log_offset
+
+    def cold_at(self, log_offset: i64) -> i64:
+        """What to give to :meth:`warm` before the record at ``log_offset`` is read; -1 when it, or the fact
+        that there is none, can be had without waiting for the device. Raises OSError.
+        """
+        written: i64 = self.log.written
+        if log_offset < 0 or log_offset + RECORD_BYTES_MIN > written:
+            return -1
+        if log_offset >= written - self.limits.hot_bytes:
+            return -1
+        cold: i64 = self._cold_at(log_offset, RECORD_BYTES_MIN)
+        if cold >= 0:
+            return cold
+        size: i64 = self._size_at(log_offset)
+        return self._cold_at(log_offset, size) if size > 0 else -1
 
     def decode_at(self, log_offset: i64) -> Record | None:
         """The same, decoded."""

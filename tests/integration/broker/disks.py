@@ -65,3 +65,26 @@ class FullDisk(Disk):
     def allocate(self, fd: int, offset: int, size: int) -> None:
         self._check(self._paths[fd])
         super().allocate(fd, offset, size)
+
+
+class ColdDisk(Disk):
+    """Its page cache holds nothing but what was read through a descriptor."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+        self.read: set[tuple[str, int]] = set()
+        self.reads = 0
+
+    def open(self, path: str, create: bool = False) -> int:
+        fd = super().open(path, create)
+        self.names[fd] = path
+        return fd
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        if "commitlog" in self.names[fd]:
+            self.reads += 1
+            self.read |= {(self.names[fd], page) for page in range(offset >> 12, (offset + size) >> 12)}
+        return super().pread(fd, size, offset)
+
+    def in_cache(self, fd: int, offset: int) -> bool:
+        return (self.names[fd], offset >> 12) in self.read

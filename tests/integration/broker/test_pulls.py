@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, another_client, asking, run
+from tests.integration.broker.disks import ColdDisk
 from tests.integration.broker.messages import (
     COMMIT,
     SUBSCRIPTION,
@@ -588,35 +589,12 @@ def test_a_read_error_answers_those_whom_it_concerns(tmp_path: Path) -> None:
     run(test())
 
 
-class Cold(Disk):
-    """A disk whose page cache holds nothing but what was read through a descriptor."""
-
-    def __init__(self) -> None:
-        self.names: dict[int, str] = {}
-        self.read: set[tuple[str, int]] = set()
-        self.reads = 0
-
-    def open(self, path: str, create: bool = False) -> int:
-        fd = super().open(path, create)
-        self.names[fd] = path
-        return fd
-
-    def pread(self, fd: int, size: int, offset: int) -> bytes:
-        if "commitlog" in self.names[fd]:
-            self.reads += 1
-            self.read |= {(self.names[fd], page) for page in range(offset >> 12, (offset + size) >> 12)}
-        return super().pread(fd, size, offset)
-
-    def in_cache(self, fd: int, offset: int) -> bool:
-        return (self.names[fd], offset >> 12) in self.read
-
-
 @pytest.mark.slow
 def test_what_is_on_disk_only_is_read_by_a_worker_first(tmp_path: Path) -> None:
     """The first message is longer than what one read-ahead brings, and 64 MiB behind the log's end."""
 
     async def test() -> None:
-        disk = Cold()
+        disk = ColdDisk()
         async with asking(tmp_path, disk=disk) as broker:
             await sent(broker, body=bytes(range(256)) * 16 * 1024)
             for n in range(17):

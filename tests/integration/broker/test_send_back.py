@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
+from tests.integration.broker.disks import ColdDisk
 from tests.integration.broker.messages import (
     ADDED,
     BORN_MS,
@@ -258,5 +259,25 @@ def test_properties_that_grow_too_long_are_refused(tmp_path: Path) -> None:
             answer = await back(broker, 0)
             assert answer.code == ResponseCode.MESSAGE_ILLEGAL
             assert "32767 are allowed" in (answer.remark or "")
+
+    run(test())
+
+
+def test_a_message_that_is_on_disk_only_is_read_by_a_worker(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = ColdDisk()
+        async with asking(tmp_path, disk=disk) as broker:
+            record = await one(broker)
+            broker.broker.store.limits.hot_bytes = 0
+            disk.reads = 0
+            assert (await back(broker, record.log_offset)).code == 0
+            assert disk.reads >= 1
+            count = disk.reads
+            assert (await back(broker, record.log_offset, -1)).code == 0
+            assert disk.reads == count, "it is warm now"
+            assert [dead.body for dead in await pulled(broker, DEAD)] == [b"work"]
+            answer = await back(broker, record.log_offset + 1)
+            assert answer.code == ResponseCode.SYSTEM_ERROR
+            assert "no message begins there" in (answer.remark or "")
 
     run(test())

@@ -153,6 +153,22 @@ def test_cold_data_is_asked_for_once_and_read_by_the_worker():
     assert (result.status, result.cold_offset) == (GetStatus.COLD, 1 << 21)
 
 
+def test_a_record_that_is_not_in_memory_is_read_by_the_worker_first():
+    disk = ColdDisk()
+    store = opened(disk, mapped_file_size_commit_log=1 << 22)
+    offsets = [put(store, body=b"x" * 1_500_000) for _ in range(2)]
+    store.log.commit_pending()
+    reader = MessageReader(store.log, ReadLimits(hot_bytes=0))
+    assert reader.cold_at(offsets[1]) == 1 << 20
+    reader.warm(1 << 20)
+    assert reader.cold_at(offsets[1]) == -1
+    assert reader.cold_at(offsets[0]) == 0
+    for offset in (-1, int(store.log.written), 1 << 40):
+        assert reader.cold_at(offset) == -1
+    assert reader.cold_at(offsets[1] + 1) == -1, "no record begins there, which is known from memory"
+    assert store.reader.cold_at(offsets[0]) == -1, "near the end it is taken to be in memory"
+
+
 def test_data_near_the_end_is_not_asked_about():
     disk = ColdDisk()
     store = opened(disk)
