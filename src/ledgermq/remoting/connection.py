@@ -28,7 +28,13 @@ from ledgermq.remoting.command import (
     encode_command,
     encode_head,
 )
-from ledgermq.runtime.limits import CALLS_MAX, FRAME_BYTES_MAX, UNSENT_BYTES_MAX, WAITING_HANDLERS_MAX
+from ledgermq.runtime.limits import (
+    CALLS_MAX,
+    FRAME_BYTES_MAX,
+    UNFINISHED_BYTES_MAX,
+    UNSENT_BYTES_MAX,
+    WAITING_HANDLERS_MAX,
+)
 
 log: Final = logging.getLogger("ledgermq.remoting")
 
@@ -54,6 +60,17 @@ class CallTimeoutError(RemotingError):
 
 class CallLimitError(RemotingError):
     """Too many requests of ours wait already."""
+
+
+class UnfinishedBytes:
+    """What all connections of this process together hold of frames that have not come whole."""
+
+    def __init__(self) -> None:
+        self.held: i64 = 0
+        self.limit: i64 = UNFINISHED_BYTES_MAX
+
+
+unfinished: Final = UnfinishedBytes()
 
 
 class FastPath:
@@ -130,7 +147,7 @@ class Connection:
         self._last_seen = self._loop.time()
         if self._rest_bytes > 0:
             self._rest.append(data)
-            self._rest_bytes += len(data)
+            self._count_rest(len(data))
             if self._rest_bytes < self._wanted_bytes:
                 if len(self._rest) >= PIECES_MAX:
                     self._rest_blocks.append(b"".join(self._rest))
@@ -175,9 +192,23 @@ class Connection:
 
     # ---- frames in ----
 
+    def _count_rest(self, size: i64) -> None:
+        """``size`` more bytes of an unfinished frame are kept."""
+        self._rest_bytes += size
+        unfinished.held += size
+        if unfinished.held > unfinished.limit and self._rest_bytes < self._wanted_bytes:
+            log.warning(
+                "connection %s closed: all connections together hold %d bytes of unfinished frames",
+                self.remote,
+                unfinished.held,
+            )
+            self._drop_rest()
+            self.abort()
+
     def _drop_rest(self) -> None:
         self._rest = []
         self._rest_blocks = []
+        unfinished.held -= self._rest_bytes
         self._rest_bytes = 0
 
     def _split(self, data: bytes) -> None:
@@ -209,8 +240,8 @@ class Connection:
         if at < size:
             rest = data[at:] if at > 0 else data
             self._rest = [rest]
-            self._rest_bytes = len(rest)
             self._wanted_bytes = wanted if wanted > 8 else 8
+            self._count_rest(len(rest))
 
     def _dispatch(self, command: Command) -> None:
         if command.is_response:

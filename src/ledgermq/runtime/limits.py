@@ -21,6 +21,9 @@ CALLS_MAX: Final = 65_536
 """Requests of ours that wait for an answer on one connection."""
 UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """A peer that leaves this much unread is disconnected; reading from it stops long before."""
+UNFINISHED_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Of frames that have not come whole, on all connections together; the connection whose bytes exceed it is
+closed. One connection alone may hold 16 MiB, and there may be 60,000."""
 HEADER_FIELDS_MAX: Final = 1024
 """Extension fields of one command; Java's have at most 20. A frame of empty ones takes seconds to read."""
 LENIENT_HEADER_BYTES_MAX: Final = 256 * 1024

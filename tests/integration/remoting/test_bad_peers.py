@@ -67,6 +67,38 @@ def test_a_peer_that_goes_away_inside_a_frame(run: Run) -> None:
     run(scenario())
 
 
+def test_unfinished_frames_of_all_connections_share_a_limit(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfinished = connection_module.unfinished
+    large = encode_command(request(world.ECHO, body=bytes(60_000)))
+
+    async def scenario() -> None:
+        before = unfinished.held
+        monkeypatch.setattr(unfinished, "limit", before + 100_000)
+        async with (
+            serving(Handlers().table()) as (server, _, port),
+            peer(port) as first,
+            peer(port) as second,
+        ):
+            first.send(large[:-1])
+            await until(lambda: unfinished.held == before + len(large) - 1)
+            second.send(large[:-1])
+            assert await second.ended()
+            await until(lambda: unfinished.held == before + len(large) - 1)
+            first.send(large[-1:])
+            assert len((await first.receive()).body) == 60_000
+            assert unfinished.held == before
+            first.send(large[:30_000])
+            await until(lambda: unfinished.held > before)
+        await until(lambda: unfinished.held == before)
+        assert not server.connections
+
+    run(scenario())
+    (record,) = caplog.records
+    assert "closed: all connections together hold" in record.getMessage()
+
+
 def test_waiting_handlers_end_with_their_connection(run: Run) -> None:
     async def scenario() -> None:
         handlers = Handlers()
