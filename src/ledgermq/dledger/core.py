@@ -329,7 +329,9 @@ class Core:
     def log_starts_at(self, first_index: int) -> None:
         """The entries before ``first_index``, all committed, are gone from the ledger."""
         if first_index > self.commit_index + 1:
-            raise ValueError(f"entry {first_index - 1} is not committed: the last that is, is {self.commit_index}")
+            raise ValueError(
+                f"entry {first_index - 1} is not committed: the last that is, is {self.commit_index}"
+            )
         self._member.log.start_at(first_index)
 
     # ---- terms and roles ----
@@ -356,10 +358,16 @@ class Core:
             self._answer_hand_over(DLedgerCode.EXPIRED_TERM)
 
     def _adopt(self, term: int, vote: str = NOBODY) -> None:
-        """A higher term was seen: follow it, without a leader yet."""
+        """A higher term was seen: follow it, without a leader yet.
+
+        Who was waiting to stand for election waits no longer for it: a member that cannot win, but is quick to
+        try, would keep back the one that can.
+        """
+        led = self._leader is not None
         self._enter(term, vote)
         self._become(Role.CANDIDATE, Cause.HIGHER_TERM, None)
-        self._wait_for_election()
+        if led:
+            self._wait_for_election()
 
     def _patience_ms(self) -> int:
         config = self._member.config
@@ -437,6 +445,9 @@ class Core:
             elif self.vote != sender:
                 self._enter(self.term, sender)
             self._wait_for_election()
+        elif request.term > self.term and not self._leader_lives():
+            # Its log is too old to win, but its term counts, or this member would stand in terms gone by.
+            self._adopt(request.term)
         self._member.send(sender, VoteReply(self.term, result))
 
     def _judge(self, sender: str, request: VoteRequest) -> VoteResult:

@@ -88,9 +88,11 @@ class Follower:
         if member.last_is(index, push.prev_term):
             if index < member.commit_index:
                 return None
-            member.cut(index)
-            self.verified = index
-            return index
+            # What is verified is the leader's own: a TRUNCATE that came late must not take back what was
+            # acknowledged since.
+            self.verified = max(self.verified, index)
+            member.cut(self.verified)
+            return self.verified
         if push.entries is None or index <= member.commit_index:
             return None
         # A Java leader sends the entry itself: it becomes the last one.

@@ -83,10 +83,13 @@ class TermRuns:
     def last_not_above(self, index: int, term: int) -> int:
         """The last entry at or before ``index`` whose term is not above ``term``.
 
-        ``first_index - 1`` when there is none. Between it and ``index`` no entry can equal one of a log whose
-        term at ``index`` is ``term``: terms never fall.
+        ``first_index - 1`` when there is none, ``index`` itself where the log has not begun: never one behind
+        it, or who asks on from there would ask for ever. Between it and ``index`` no entry can equal one of a
+        log whose term at ``index`` is ``term``: terms never fall.
         """
         index = min(index, self.last_index)
+        if index < self.first_index:
+            return index
         run = bisect_right(self._starts, index) - 1
         while run >= 0 and self._terms[run] > term:
             index = self._starts[run] - 1
