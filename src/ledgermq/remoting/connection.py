@@ -333,6 +333,11 @@ class Connection:
         if not self.closed:
             self.send(command)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Written, but not taken by the kernel yet."""
+        return 0 if self.closed else int(self._transport.get_write_buffer_size())
+
     async def call(self, command: Command, timeout_ms: int) -> Command:
         """Send a request and return the peer's response, whatever its code.
 
