@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ledgermq.cli.dledger_commands import app as dledger_app
 from ledgermq.runtime.build import version_line
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 topic_app = typer.Typer(help="Topics: list, create, look at, delete.", no_args_is_help=True)
 app.add_typer(topic_app, name="topic")
+app.add_typer(dledger_app, name="dledger")
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")]
 Log = Annotated[

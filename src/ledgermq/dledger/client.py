@@ -59,11 +59,16 @@ _BATCH_BYTES_MAX: Final = FRAME_BYTES_MAX * 3 // 4 - 64 * 1024
 
 _NOT_DONE: Final = frozenset(
     {DLedgerCode.NOT_LEADER, DLedgerCode.LEADER_PENDING_FULL, DLedgerCode.LEADER_NOT_READY}
-    | {DLedgerCode.LEADER_TRANSFERRING, DLedgerCode.TERM_NOT_READY, DLedgerCode.ILLEGAL_MEMBER_STATE}
+    | {DLedgerCode.LEADER_TRANSFERRING, DLedgerCode.TERM_NOT_READY, DLedgerCode.INCONSISTENT_TERM}
 )
 _UNKNOWN: Final = frozenset(
     {DLedgerCode.TIMEOUT, DLedgerCode.NETWORK_ERROR, DLedgerCode.INTERNAL_ERROR, DLedgerCode.TERM_CHANGED}
-    | {DLedgerCode.WAIT_QUORUM_ACK_TIMEOUT}
+    | {DLedgerCode.WAIT_QUORUM_ACK_TIMEOUT, DLedgerCode.ILLEGAL_MEMBER_STATE, DLedgerCode.DISK_ERROR}
+)
+"""A node that stops, or whose disk fails, may have handed the entry on before."""
+_LEADS_NO_LONGER: Final = frozenset(
+    {DLedgerCode.NOT_LEADER, DLedgerCode.TERM_CHANGED}
+    | {DLedgerCode.ILLEGAL_MEMBER_STATE, DLedgerCode.DISK_ERROR}
 )
 _NOT_FOUND: Final = frozenset({DLedgerCode.INDEX_OUT_OF_RANGE, DLedgerCode.INDEX_LESS_THAN_LOCAL_BEGIN})
 
@@ -320,13 +325,13 @@ class DLedgerClient:
         except ProtocolError as error:
             raise _UnknownError(f"{member} answered what cannot be read: {error}") from None
         if reply.code != DLedgerCode.SUCCESS:
-            raise self._failure(member, reply, asked)
+            raise self._failure(member, reply, asked, answer.remark or "")
         return reply
 
-    def _failure(self, member: str, reply: Body, asked: str) -> Exception:
+    def _failure(self, member: str, reply: Body, asked: str, remark: str) -> Exception:
         """What the code of ``reply`` means; who leads is learned from it."""
         what = f"{member} answered {CODE_NAMES.get(reply.code, reply.code)}"
-        if reply.code == DLedgerCode.NOT_LEADER:
+        if reply.code in _LEADS_NO_LONGER:
             self._distrust(member)
             if self._leader is None and reply.leader_id in self.peers and reply.leader_id != member:
                 self._leader = reply.leader_id
@@ -335,7 +340,7 @@ class DLedgerClient:
         if reply.code in _UNKNOWN:
             return _UnknownError(what)
         kind = NotFoundError if reply.code in _NOT_FOUND else RefusedError
-        return kind(reply.code, member, asked, term=reply.term)
+        return kind(reply.code, member, asked, remark, reply.term)
 
     def _distrust(self, member: str) -> None:
         """``member`` leads no longer, or does not answer; whoever failed before is of no interest."""

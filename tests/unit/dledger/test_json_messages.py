@@ -52,6 +52,136 @@ def push_body(kind: str, **fields: Any) -> bytes:
     return json.dumps({**base, **fields}).encode()
 
 
+# ---- what DLedger 0.3.2 really sent, as it came off the socket ----
+
+HELLO_1 = Entry(magic=1, size=55, index=1, term=0, pos=55, body=b"hello 1")
+AB = Entry(magic=1, size=50, index=2, term=6, pos=110, body_crc=12345, body=b"ab")
+
+JAVA_REQUESTS: list[tuple[int, str, Message]] = [
+    (
+        DLedgerRequest.VOTE,
+        '{"code":200,"group":"g0","leaderId":"n0","ledgerEndIndex":-1,"ledgerEndTerm":-1,"localId":"n0",'
+        '"remoteId":"n1","term":0}',
+        VoteRequest(0, -1, -1),
+    ),
+    (
+        DLedgerRequest.HEART_BEAT,
+        '{"code":200,"group":"g0","leaderId":"n0","localId":"n0","remoteId":"n1","term":0}',
+        Heartbeat(0, 0, -1, 0),
+    ),
+    (
+        DLedgerRequest.PUSH,
+        '{"batch":false,"batchEntry":[],"code":200,"commitIndex":-1,"count":1,"entry":{"body":"aGVsbG8gMQ==",'
+        '"bodyCrc":0,"chainCrc":0,"channel":0,"index":1,"magic":1,"pos":55,"size":55,"term":0},'
+        '"firstEntryIndex":1,"group":"g0","lastEntryIndex":1,"leaderId":"n0","localId":"n0","remoteId":"n1",'
+        '"term":0,"totalSize":0,"type":"COMPARE"}',
+        Push(PushKind.COMPARE, 0, 1, 0, -1, join_entries([HELLO_1])),
+    ),
+    (
+        DLedgerRequest.PUSH,
+        '{"batch":false,"batchEntry":[],"code":200,"commitIndex":8,"count":1,"entry":{"body":"YWI=",'
+        '"bodyCrc":12345,"chainCrc":0,"channel":0,"index":2,"magic":1,"pos":110,"size":50,"term":6},'
+        '"firstEntryIndex":2,"group":"g0","lastEntryIndex":2,"leaderId":"n0","localId":"n0","remoteId":"n1",'
+        '"term":7,"totalSize":0,"type":"TRUNCATE"}',
+        Push(PushKind.TRUNCATE, 7, 2, 6, 8, join_entries([AB])),
+    ),
+    (
+        DLedgerRequest.PUSH,
+        '{"batch":true,"batchEntry":[{"body":"aGVsbG8gMQ==","bodyCrc":0,"chainCrc":0,"channel":0,"index":1,'
+        '"magic":1,"pos":55,"size":55,"term":0},{"body":"","bodyCrc":0,"chainCrc":0,"channel":0,"index":2,'
+        '"magic":1,"pos":110,"size":48,"term":0}],"code":200,"commitIndex":0,"count":2,"firstEntryIndex":1,'
+        '"group":"g0","lastEntryIndex":2,"leaderId":"n0","localId":"n0","remoteId":"n1","term":0,'
+        '"totalSize":103,"type":"APPEND"}',
+        Push(
+            PushKind.APPEND,
+            0,
+            0,
+            -1,
+            0,
+            join_entries([HELLO_1, Entry(magic=1, size=48, index=2, term=0, pos=110)]),
+        ),
+    ),
+    (
+        DLedgerRequest.PUSH,
+        '{"batch":false,"batchEntry":[],"code":200,"commitIndex":2,"count":0,"firstEntryIndex":-1,"group":"g0",'
+        '"lastEntryIndex":-1,"leaderId":"n0","localId":"n0","remoteId":"n1","term":0,"totalSize":0,'
+        '"type":"COMMIT"}',
+        Push(PushKind.COMMIT, 0, -1, -1, 2),
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "body", "message"), JAVA_REQUESTS)
+def test_java_requests(code: int, body: str, message: Message) -> None:
+    assert decode_request(code, body.encode()) == PeerRequest("g0", "n0", "n1", message)
+
+
+@pytest.mark.parametrize(("code", "body", "message"), JAVA_REQUESTS)
+def test_java_requests_cut_short_and_with_more_behind(code: int, body: str, message: Message) -> None:
+    for end in range(len(body)):
+        with pytest.raises(ProtocolError):
+            decode_request(code, body[:end].encode())
+    assert decode_request(code, f" {body} \n".encode()).message == message
+    with pytest.raises(ProtocolError):
+        decode_request(code, f"{body}{{}}".encode())
+
+
+APPEND_3 = Push(
+    PushKind.APPEND,
+    6,
+    2,
+    6,
+    2,
+    join_entries([Entry(magic=1, size=51, index=3, term=6, pos=160, body=b"abc")]),
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "reply"),
+    [
+        (Heartbeat(5, 9, 5, 100), '{"code":416,"term":-1}', HeartbeatReply(5, 9, DLedgerCode.TERM_NOT_READY)),
+        (Heartbeat(5, 9, 5, 100), '{"code":200,"term":-1}', HeartbeatReply(5, 9, DLedgerCode.SUCCESS)),
+        (Heartbeat(6, 9, 5, 100), '{"code":403,"term":7}', HeartbeatReply(7, 9, DLedgerCode.EXPIRED_TERM)),
+        (
+            # It takes the larger term over first, and says the one that it still has.
+            VoteRequest(6, 100, 5),
+            '{"code":200,"group":"g0","leaderId":"n1","localId":"n1","remoteId":"n0","term":5,'
+            '"voteResult":"REJECT_TERM_NOT_READY"}',
+            VoteReply(5, VoteResult.REJECT_TERM_NOT_READY),
+        ),
+        (
+            VoteRequest(6, 100, 5),
+            '{"code":200,"group":"g0","leaderId":"n1","localId":"n1","remoteId":"n0","term":6,'
+            '"voteResult":"ACCEPT"}',
+            VoteReply(6, VoteResult.ACCEPT),
+        ),
+        (
+            Push(PushKind.COMPARE, 6, 100, 6, -1),
+            '{"beginIndex":0,"code":406,"count":1,"endIndex":8,"group":"g0","index":100,"term":6}',
+            PushReply(PushKind.COMPARE, 6, DLedgerCode.INCONSISTENT_STATE, 100, 0, 8),
+        ),
+        (
+            Push(PushKind.TRUNCATE, 6, -1, -1, -1),
+            '{"beginIndex":0,"code":200,"count":1,"endIndex":0,"group":"g0","index":0,"term":6}',
+            PushReply(PushKind.TRUNCATE, 6, DLedgerCode.SUCCESS, 0, 0, 0),
+        ),
+        (
+            APPEND_3,
+            '{"beginIndex":0,"code":200,"count":1,"endIndex":3,"group":"g0","index":3,"term":6}',
+            PushReply(PushKind.APPEND, 6, DLedgerCode.SUCCESS, 3, 0, 3),
+        ),
+        (
+            Push(PushKind.COMMIT, 6, -1, -1, 3),
+            '{"beginIndex":0,"code":200,"count":0,"endIndex":3,"group":"g0","term":6}',
+            PushReply(PushKind.COMMIT, 6, DLedgerCode.SUCCESS, -1, 0, 3),
+        ),
+        (TakeLeadership(6, 3), '{"code":200,"term":7}', TakeLeadershipReply(7, DLedgerCode.SUCCESS)),
+    ],
+)
+def test_java_replies(request_: Message, body: str, reply: Message) -> None:
+    assert decode_reply(request_, body.encode()) == reply
+
+
 # ---- requests of a Java member ----
 
 

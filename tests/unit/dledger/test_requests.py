@@ -18,6 +18,7 @@ from ledgermq.dledger.requests import (
     GetRequest,
     Hello,
     MetadataReply,
+    MetadataRequest,
     TransferRequest,
     decode,
     encode,
@@ -38,6 +39,58 @@ def test_java_names_and_defaults() -> None:
         "term": 4,
         "batchAppend": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "value"),
+    [
+        (
+            AppendRequest,
+            b'{"body":"aGVsbG8=","code":200,"group":"g0","remoteId":"n0","term":-1}',
+            AppendRequest(group="g0", remote_id="n0", body=b"hello"),
+        ),
+        (
+            MetadataRequest,
+            b'{"code":200,"group":"g0","remoteId":"n0","term":-1}',
+            MetadataRequest(group="g0", remote_id="n0"),
+        ),
+        (
+            GetRequest,
+            b'{"beginIndex":3,"code":200,"group":"g0","maxSize":0,"remoteId":"n0","term":-1}',
+            GetRequest(group="g0", remote_id="n0", begin_index=3),
+        ),
+        (
+            TransferRequest,
+            b'{"code":200,"group":"g0","remoteId":"n0","takeLeadershipLedgerIndex":0,"term":5,'
+            b'"transferId":"n0","transfereeId":"n1"}',
+            TransferRequest(group="g0", remote_id="n0", term=5, transfer_id="n0", transferee_id="n1"),
+        ),
+        (
+            MetadataReply,
+            b'{"code":200,"group":"g0","leaderId":"n0","peers":{"n0":"h:1","n1":"h:2"},"term":-1}',
+            MetadataReply(group="g0", leader_id="n0", peers={"n0": "h:1", "n1": "h:2"}),
+        ),
+        (
+            AppendReply,
+            b'{"code":502,"group":"g0","index":1,"leaderId":"n0","pos":-1,"term":0}',
+            AppendReply(group="g0", code=502, index=1, leader_id="n0", term=0),
+        ),
+        (
+            GetReply,
+            b'{"code":200,"entries":[{"body":"aGVsbG8gMg==","bodyCrc":0,"chainCrc":0,"channel":0,"index":0,'
+            b'"magic":1,"pos":0,"size":55,"term":0}],"group":"g0","term":-1}',
+            GetReply(group="g0", entries=[Entry(magic=1, size=55, body=b"hello 2")]),
+        ),
+        (
+            GetReply,
+            b'{"code":410,"entries":[],"group":"g0","leaderId":"n0","remoteId":"n0","term":-1}',
+            GetReply(group="g0", code=410, leader_id="n0", remote_id="n0"),
+        ),
+    ],
+)
+def test_what_java_sends(kind: type[Body], body: bytes, value: Body) -> None:
+    """Off the socket, from DLedger 0.3.2's client and server."""
+    assert decode(kind, body) == value
 
 
 def test_bodies_are_base64() -> None:

@@ -48,6 +48,7 @@ public final class Driver {
         new QueueReader().register(operations);
         new Admin().register(operations);
         new Mqadmin().register(operations);
+        new DLedger().register(operations);
 
         answers.println("{\"ready\":true}");
         answers.flush();
