@@ -33,6 +33,10 @@ class TermRuns:
     def last_term(self) -> int:
         return self._terms[-1] if self._terms else self.base_term
 
+    def runs(self) -> list[tuple[int, int]]:
+        """First index and term of each run."""
+        return list(zip(self._starts, self._terms, strict=True))
+
     def term_at(self, index: int) -> int:
         if not self.first_index <= index <= self.last_index:
             return self.base_term if index == self.first_index - 1 else NO_TERM
