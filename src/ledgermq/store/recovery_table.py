@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 
@@ -215,6 +216,7 @@ def decide_stop(facts: StopFacts) -> Stop:
     return row_for(STOP_ROWS, facts).decision
 
 
+@cache
 def decide_queue(facts: QueueFacts) -> Queue:
     return row_for(QUEUE_ROWS, facts).decision
 
