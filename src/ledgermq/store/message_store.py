@@ -20,6 +20,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from ledgermq.message.delay_levels import DelayLevels
@@ -51,6 +52,8 @@ NOTE_INTERVAL_MS: Final = 1000
 CHECKPOINT_INTERVAL_MS: Final = 60_000
 """Java's flushConsumeQueueThoroughInterval: what a power failure makes recovery look at."""
 TAILS_PER_STEP: Final = 16
+FILES_CREATED_MAX: Final = 1000
+"""First files of queues made ahead by one job, in a tenth of a second or two."""
 TAILS_SECONDS_MAX: Final = 0.004
 """How long one call of upkeep may write units of queues; a queue's first file takes a tenth of a
 millisecond.
@@ -91,7 +94,8 @@ class MessageStore:
         self._noted_ms = 0
         self._checkpoint_ms = 0
         self._cleaned_ms = 0
-        self._job_running = False
+        self._creating = False
+        """A job makes files of queues ahead."""
 
     def apply_config(self) -> None:
         """Take over settings that may have changed while running."""
@@ -224,6 +228,11 @@ class MessageStore:
             self._checkpoint_ms = now_ms
             if not first:
                 jobs.append(self._checkpointing.plan().run)
+        if not round_ended and not self._creating:
+            ahead = self.log.queues_without_file(FILES_CREATED_MAX)
+            if ahead:
+                self._creating = True
+                jobs.append(partial(self._create, ahead))
         return jobs
 
     def _write_tails(self) -> bool:
@@ -233,6 +242,10 @@ class MessageStore:
             if self.log.tail_failure or time.monotonic() > end:
                 return False
         return True
+
+    def _create(self, queues: list[ConsumeQueue]) -> None:
+        self.queues.files.create(queues)
+        self._creating = False
 
     def _note(self) -> None:
         try:

@@ -8,7 +8,8 @@ tag 0.
 Descriptors of files recently used are kept open, at most ``OPEN_QUEUE_FILES_MAX`` for all queues together.
 
 Rules of this file: not compiled, for it is used once per read and once per some hundred written units; all of
-it runs on the thread of the store. The files are derived from the log: an error here loses no message.
+it but :meth:`QueueFiles.create` runs on the thread of the store. The files are derived from the log: an error
+here loses no message.
 """
 
 from __future__ import annotations
@@ -92,6 +93,25 @@ class QueueFiles:
             else:
                 queue.tail = None
 
+    def create(self, queues: list[ConsumeQueue]) -> None:
+        """Make the first files of new queues ahead, which is most of the work of writing them. May run on a
+        worker: nothing but the disk is touched, and what the owner makes meanwhile stays as it is.
+        """
+        for queue in queues:
+            if queue.deleted or queue.first_offset >= 0:
+                continue
+            try:
+                self.disk.make_directories(self.queue_directory(queue))
+                fd = self.disk.open(self.file_path(queue, 0), create=True)
+            except OSError:
+                return  # Whoever writes the units will meet it again, and tell.
+            try:
+                self.disk.truncate(fd, self.file_bytes)
+            except OSError:
+                return
+            finally:
+                self.disk.close(fd)
+
     def _descriptor(self, path: str) -> int:
         fd = self._open.get(path)
         if fd is None:
@@ -105,12 +125,15 @@ class QueueFiles:
         path = self.file_path(queue, first)
         self.note_written(queue, first, new=False)
         try:
-            return self._descriptor(path)
+            fd = self._descriptor(path)
         except FileNotFoundError:
-            pass
-        self.disk.make_directories(self.queue_directory(queue))
-        fd = self.disk.open(path, create=True)
-        self._keep(path, fd)
+            self.disk.make_directories(self.queue_directory(queue))
+            fd = self.disk.open(path, create=True)
+            self._keep(path, fd)
+        else:
+            if queue.first_offset >= 0:
+                return fd
+            # It was made ahead, perhaps not yet to its length.
         self.disk.truncate(fd, self.file_bytes)
         if offset > first:
             self.disk.pwrite(fd, PRE_BLANK * (offset - first), 0)

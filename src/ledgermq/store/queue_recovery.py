@@ -30,7 +30,7 @@ log: Final = logging.getLogger("ledgermq.store")
 
 BLOCK_UNITS: Final = 3276
 FIRST_UNITS: Final = 128
-"""Looked at first: most queues end there, and a hole costs the kernel a page for every 4 KiB that are read."""
+"""Looked at first: most queues end there, and a hole costs the kernel a page for each 4 KiB read."""
 _HEAD: Final = struct.Struct(">qi")
 
 
@@ -116,8 +116,8 @@ class QueueRecovery:
         return found
 
     def _file_names(self, directory: str, known_units: int | None) -> list[str]:
-        """The names of the queue's files. After a clean stop a queue that fits one file has that one: where it
-        is there, the directory need not be read."""
+        """The names of the queue's files. After a clean stop a queue that fits one file has that one: where
+        it is there, the directory need not be read."""
         if self._clean and known_units is not None and 0 < known_units <= self._files.file_units:
             name = f"{0:020d}"
             if self._disk.exists(f"{directory}/{name}"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.unit.store.stores import BEGIN_MS, HOST, bodies, config, fill, put
+from tests.crash.store.sim_disk import PowerCut, SimDisk
+from tests.unit.store.stores import BEGIN_MS, HOST, bodies, config, fill, opened, put
 
 from ledgermq.store.errors import StoreLockedError
 from ledgermq.store.message_store import MessageStore
@@ -115,3 +117,45 @@ def test_flushing_and_reserving_on_worker_threads_while_messages_come(tmp_path: 
     assert store.open().damaged == []
     assert len(bodies(store, store.find_queue(b"T", 0))) == 3000
     store.close()
+
+
+def test_first_files_are_made_ahead_by_a_worker():
+    disk = SimDisk(0)
+    store = opened(disk)
+    for n in range(60):
+        fill(store, 1, b"T", n)
+    store.log.write_tails(10)
+    ahead = store.log.queues_without_file(20)
+    assert len(ahead) == 20
+    store.queues.files.create(ahead)
+    assert all(queue.first_offset == -1 for queue in ahead), "the owner alone says what a queue has"
+    path = f"/store/consumequeue/T/{ahead[0].queue_id}/{0:020d}"
+    assert len(disk.names[path].seen) == store.queues.files.file_bytes
+    store.log.write_tails(20)
+    assert all((queue.first_offset, queue.stored_offset) == (0, 1) for queue in ahead)
+    store.queues.files.create(ahead)
+    store.log.write_tails(100)
+    store.log.write_tails(1)
+    store._checkpointing.plan().run()
+    store.log.flush()
+    disk.power_cut()
+    store = opened(disk)
+    for n in range(60):
+        assert bodies(store, store.find_queue(b"T", n)) == [b"0"]
+
+
+def test_a_kill_while_files_are_made_ahead():
+    """The directory, the file without its length, the file without units."""
+    for cut_at in range(1, 8):
+        disk = SimDisk(0)
+        store = opened(disk)
+        fill(store, 1)
+        fill(store, 1, b"U")
+        store.log.write_tails(0)
+        disk.operations, disk.cut_at = 0, cut_at
+        with suppress(PowerCut):
+            store.queues.files.create(store.log.queues_without_file(9))
+        disk.kill()
+        store = opened(disk)
+        for topic in (b"T", b"U"):
+            assert bodies(store, store.find_queue(topic, 0)) == [b"0"]
