@@ -30,6 +30,7 @@ from typing import Final
 import msgspec
 
 from ledgermq.dledger.codes import DLedgerCode, DLedgerRequest, PushKind, VoteResult
+from ledgermq.dledger.entries import ENTRY_HEAD_BYTES, ENTRY_MAGIC
 from ledgermq.dledger.errors import ProtocolError
 from ledgermq.dledger.messages import (
     NO_INDEX,
@@ -49,10 +50,8 @@ from ledgermq.dledger.requests import Body, Entry, Index, TransferReply, Transfe
 from ledgermq.remoting.headers import I32, I64
 from ledgermq.runtime.limits import ENTRY_BODY_BYTES_MAX
 
-ENTRY_MAGIC: Final = 1
-ENTRY_HEAD_BYTES: Final = 48
 _ENTRY_HEAD: Final = Struct(">iiqqqiiii")
-"""magic, size, index, term, pos, channel, chain CRC, body CRC, length of the body (files.md 4.7)."""
+"""See entries.py."""
 
 
 class VoteRequestBody(Body):

@@ -6,7 +6,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from ledgermq.dledger.codes import DLedgerCode, PushKind, VoteResult
-from ledgermq.dledger.json_messages import ENTRY_HEAD_BYTES, ENTRY_MAGIC, join_entries
+from ledgermq.dledger.entries import ENTRY_HEAD_BYTES, ENTRY_MAGIC
+from ledgermq.dledger.json_messages import join_entries
 from ledgermq.dledger.messages import (
     Entries,
     Heartbeat,
@@ -39,8 +40,8 @@ def entry_lists(draw: st.DrawFn, max_size: int = 5) -> list[Entry]:
     for _ in range(draw(st.integers(1, max_size))):
         body = draw(st.binary(max_size=40))
         entry = Entry(
-            magic=ENTRY_MAGIC,
-            size=ENTRY_HEAD_BYTES + len(body),
+            magic=int(ENTRY_MAGIC),
+            size=int(ENTRY_HEAD_BYTES) + len(body),
             index=index,
             term=term,
             pos=pos,
