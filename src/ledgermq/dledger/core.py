@@ -131,7 +131,7 @@ class Core:
         self.term = max(term, log.last_term)
         # A log of a later term than the saved one: the saved one is lost, and whom it voted for. Not again, then.
         self.vote = vote if self.term == term else self_id
-        self._follower = Follower(self._member)
+        self._follower = Follower(self._member, self.term)
         self._leader: Leader | None = None
         self._ballot: _Ballot | None = None
         self._election_ms = 0
@@ -353,15 +353,15 @@ class Core:
         self.term = term
         self.vote = vote
         self._member.emit(SaveState(term, vote))
-        self._follower = Follower(self._member)
+        self._follower = Follower(self._member, self.term)
         if self._hand_over is not None and term > self._hand_over.term + 1:
             self._answer_hand_over(DLedgerCode.EXPIRED_TERM)
 
     def _adopt(self, term: int, vote: str = NOBODY) -> None:
         """A higher term was seen: follow it, without a leader yet.
 
-        Who was waiting to stand for election waits no longer for it: a member that cannot win, but is quick to
-        try, would keep back the one that can.
+        Who was waiting to stand for election waits no longer for it: a member that cannot win, but is quick
+        to try, would keep back the one that can.
         """
         led = self._leader is not None
         self._enter(term, vote)

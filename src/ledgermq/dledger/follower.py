@@ -1,11 +1,12 @@
 """What a follower does with its leader's pushes.
 
-``verified`` is the index up to which the log is known to equal this term's leader's. It starts anew with each term:
-at the commit index, for every leader has what is committed. COMPARE raises it, TRUNCATE makes the log end there,
-APPEND is taken only directly behind it. So an APPEND needs to tell nothing of the entry before, as Java's does not.
+``verified`` is the index up to which the log is known to equal this term's leader's. It starts anew with each
+term: at the commit index, for every leader has what is committed, or after a restart at the last entry, if that
+is of the term. COMPARE raises it, TRUNCATE makes the log end there, APPEND is taken only directly behind it. So
+an APPEND needs to tell nothing of the entry before, as Java's does not.
 
-Rules of this file: pure. Nothing committed is ever cut, whoever asks; nothing beyond ``verified`` is committed;
-whatever says that the logs agree leaves after the entries are durable.
+Rules of this file: pure. Nothing committed is ever cut, whoever asks; nothing beyond ``verified`` is
+committed; whatever says that the logs agree leaves after the entries are durable.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from ledgermq.dledger.messages import (
 class Follower:
     """A member's log as one term's leader shapes it."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, term: int) -> None:
         self._member = member
-        self.verified = member.commit_index
+        # An entry of this very term came from this very leader, before a restart, and so did all before it.
+        # What was acknowledged then must be known still, or a TRUNCATE from before it could take it back.
+        known = member.log.last_index if member.log.last_term == term else NO_INDEX
+        self.verified = max(member.commit_index, known)
         self._leader_commit = NO_INDEX
 
     def push(self, leader: str, push: Push) -> None:

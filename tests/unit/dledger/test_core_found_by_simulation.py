@@ -77,6 +77,16 @@ def test_a_late_truncate_takes_nothing_back_that_was_acknowledged():
     assert core.last_index == 2
 
 
+def test_a_restart_forgets_nothing_of_what_was_acknowledged_in_the_term():
+    # Seed 448: the follower restarted in the leader's term, not knowing how far that had committed, and a
+    # TRUNCATE that was asked for by an older answer cut all that it had acknowledged.
+    core = new_core(last_index=3)
+    core.receive(1, "n1", Push(PushKind.TRUNCATE, 1, -1, NO_TERM, -1))
+    assert not [effect for effect in take_all(core) if isinstance(effect, Truncate)]
+    core.receive(2, "n2", Push(PushKind.TRUNCATE, 2, -1, NO_TERM, -1))
+    assert [effect for effect in take_all(core) if isinstance(effect, Truncate)] == [Truncate(-1)]
+
+
 def test_a_follower_behind_the_log_gets_a_snapshot_and_no_endless_compare():
     # Seed 29: what to ask next was always the entry before the log's begin.
     core = new_core(first_index=10, last_index=12, base_term=1)
