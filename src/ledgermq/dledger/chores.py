@@ -70,9 +70,7 @@ class Chores:
 
     def snapshot_saved(self, oldest_index: int) -> None:
         """Snapshots reach back to entry ``oldest_index``: the log need not reach further back."""
-        core = self._driver.core
-        if core is not None:
-            self._delete_before(min(oldest_index + 1, self._needed_from(core)))
+        self.delete_before(oldest_index + 1)
 
     def _needed_from(self, core: Core) -> int:
         """The lowest entry that a follower in step has not got, or that is not committed."""
@@ -83,7 +81,12 @@ class Chores:
                 needed = min(needed, progress.match + 1)
         return needed
 
-    def _delete_before(self, index: int) -> None:
+    def delete_before(self, index: int) -> None:
+        """Remove the entries before ``index``, as far as nobody needs them; whole data files only."""
+        core = self._driver.core
+        if core is None:
+            return
+        index = min(index, self._needed_from(core))
         if index <= self._ledger.first_index:
             return
         self._worker.run(

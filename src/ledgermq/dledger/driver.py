@@ -21,10 +21,9 @@ from typing import Any, Final, TypeVar
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.core import Core
-from ledgermq.dledger.errors import LedgerError
 from ledgermq.dledger.flushing import Flushing
 from ledgermq.dledger.held import Held
-from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.ledger import Ledger, LedgerError
 from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import (
     Append,

@@ -244,6 +244,10 @@ class Node:
             self._receiver.close()
             await asyncio.to_thread(self._close_ledger)
 
+    def delete_before(self, index: int) -> None:
+        """The owner needs no entry before ``index``: remove what the group does not need either."""
+        self._chores.delete_before(index)
+
     def _close_ledger(self) -> None:
         if self.error is None:
             if self._ledger.dirty:

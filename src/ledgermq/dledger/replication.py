@@ -12,10 +12,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ledgermq.dledger.codes import PushKind
+from ledgermq.dledger.codes import DLedgerCode, PushKind
 from ledgermq.dledger.driver import Event
-from ledgermq.dledger.errors import LedgerError
-from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.ledger import Ledger, LedgerError
 from ledgermq.dledger.log_reader import LogReader
 from ledgermq.dledger.messages import (
     Entries,
@@ -114,7 +113,7 @@ class Replication:
         self._links[effect.to].send(push)
 
     def _unreadable(self, error: BaseException) -> None:
-        if isinstance(error, LedgerError) and not error.damaged:
+        if isinstance(error, LedgerError) and error.code != DLedgerCode.DISK_ERROR:
             log.info("entries to push are gone meanwhile: %s", error)
         else:
             self._failed(error)

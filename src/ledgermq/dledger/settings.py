@@ -166,6 +166,7 @@ class DLedgerSettings(msgspec.Struct, kw_only=True, rename="camel"):
             raise SettingsError(str(error)) from None
         if not _NAME.fullmatch(self.group):
             raise SettingsError(f"group={self.group!r}: allowed: 1 to 120 letters, digits and %|_.-")
+        self.members()
         self.preferred()
         low, high = self.min_vote_interval_ms, self.max_vote_interval_ms
         if not self.heart_beat_time_interval_ms < low < high:
