@@ -12,8 +12,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ledgermq.broker import names
 from ledgermq.broker.attributes import GROUP_ATTRIBUTES, alter_attributes
+from ledgermq.broker.names import check_group, check_topic
+from ledgermq.message import names
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.topic_config import PERM_READ, DataVersion
@@ -149,7 +150,7 @@ class GroupTable:
     def check_update(self, wanted: SubscriptionGroupConfig) -> SubscriptionGroupConfig:
         """``wanted``, whose attributes still carry their signs, as it would be stored. Changes nothing.
         Raises PeerError naming the field at fault."""
-        names.check_group(wanted.group_name)
+        check_group(wanted.group_name)
         old = self.configs.get(wanted.group_name)
         current = None if old is None else old.attributes
         attributes = alter_attributes(GROUP_ATTRIBUTES, current, wanted.attributes)
@@ -172,7 +173,7 @@ class GroupTable:
 
         Raises PeerError when the group does not exist, the topic has no proper name, or at the limit.
         """
-        names.check_topic(topic)
+        check_topic(topic)
         if group not in self.configs:
             remark = f"group {group[: names.GROUP_CHARS_MAX]!r} does not exist"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)

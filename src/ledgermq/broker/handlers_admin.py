@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ledgermq.broker import names
 from ledgermq.broker.runtime_info import runtime_info
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

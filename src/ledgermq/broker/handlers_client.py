@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import Client, ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.heartbeat import CheckClient, ConsumerData, HeartbeatData
+from ledgermq.broker.names import check_group, check_topic
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
@@ -78,9 +79,9 @@ class ClientHandlers:
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         for data in beat.consumers:
             for subscription in data.subscriptions:
-                names.check_topic(subscription.topic)
+                check_topic(subscription.topic)
         for producer in beat.producers:
-            names.check_group(producer.group_name)
+            check_group(producer.group_name)
         client = Client(beat.client_id, connection.remote, command.language, command.version)
         now_ms = self._now_ms()
         must_resend = beat.heartbeat_fingerprint == 0

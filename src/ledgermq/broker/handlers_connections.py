@@ -7,10 +7,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry, Member
 from ledgermq.broker.heartbeat import SubscriptionData
 from ledgermq.broker.offsets import OffsetTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ledgermq.broker import names
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ledgermq.broker import names
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

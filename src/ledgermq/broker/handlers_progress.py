@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
+from ledgermq.broker.names import check_group
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_key import QueueKey, queue_map
 from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
@@ -237,7 +237,7 @@ class ProgressHandlers:
     def clone(self, command: Command, connection: Connection) -> Command:
         """A group takes over what another has committed."""
         header = decode_header(CloneGroupOffset, command)
-        names.check_group(header.dest_group)
+        check_group(header.dest_group)
         now_ms = self._now_ms()
         if self._groups.find_or_create(header.dest_group, now_ms) is None:
             remark = f"destGroup={header.dest_group!r} does not exist"

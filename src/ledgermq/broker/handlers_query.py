@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.heartbeat import SubscriptionData
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.message.properties import find_property
 from ledgermq.message.record import RecordError, decode_record
 from ledgermq.remoting.codes import RequestCode, ResponseCode

@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry, Member
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.queue_key import QueueKey, queue_map
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.message.ids import MessageIdError, parse_offset_message_id
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError

@@ -12,13 +12,13 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_key import QueueKey, queue_map
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import LANGUAGE_NAMES, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

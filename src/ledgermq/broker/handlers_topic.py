@@ -8,7 +8,6 @@ from typing import get_args
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.attributes import parse_attributes
 from ledgermq.broker.handlers_group import PAGE_MAX, page_version
 from ledgermq.broker.offsets import OffsetTable
@@ -18,6 +17,7 @@ from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

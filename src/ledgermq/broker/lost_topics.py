@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from ledgermq.broker import names
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import MessageStore

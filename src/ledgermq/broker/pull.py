@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from typing import Final
 
-from ledgermq.broker import names
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
 from ledgermq.broker.heartbeat import BROADCASTING, SubscriptionData
+from ledgermq.broker.names import check_group
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.parked_pulls import ParkedPulls
 from ledgermq.broker.stats import BrokerStats
@@ -141,7 +141,7 @@ class PullAccess:
         name = header.consumer_group
         group = self._groups.find_or_create(name, now_ms)
         if group is None:
-            names.check_group(name)
+            check_group(name)
             remark = f"group {name!r} does not exist: create it with updateSubGroup"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         if not group.consume_enable:

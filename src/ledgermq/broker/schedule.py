@@ -22,11 +22,11 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.message.record import Record

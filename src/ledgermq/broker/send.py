@@ -13,14 +13,15 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from ledgermq.broker import names
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.locks import QueueLocks
+from ledgermq.broker.names import check_topic
 from ledgermq.broker.schedule import DELAY_LEVEL, TIMER_PROPERTIES, as_scheduled, delay_level
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import PROPERTIES_BYTES_MAX, SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
@@ -127,7 +128,7 @@ class SendHandlers:
 
     def _writable_topic(self, header: SendMessage) -> TopicConfig:
         name = header.topic
-        names.check_topic(name)
+        check_topic(name)
         if name in names.SEND_REFUSED_TOPICS:
             raise PeerError(ResponseCode.NO_PERMISSION, f"topic {name!r} is internal, nobody may send to it")
         topic = self._topics.find(name) or self._create(header)

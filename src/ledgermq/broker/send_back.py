@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Final
 
-from ledgermq.broker import names
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
 from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
@@ -22,6 +21,7 @@ from ledgermq.broker.send_frame import SendFrame
 from ledgermq.broker.send_path import SendPath
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
+from ledgermq.message import names
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import offset_message_id
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties

@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.broker import names
 from ledgermq.broker.attributes import MESSAGE_TYPE, TOPIC_ATTRIBUTES, alter_attributes
+from ledgermq.broker.names import check_topic
+from ledgermq.message import names
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.topic_config import (
@@ -170,7 +171,7 @@ class TopicTable:
         """``wanted``, whose attributes still carry their signs, as it would be stored; None when nothing
         would change. Changes nothing. Raises PeerError naming the field at fault."""
         topic = wanted.topic_name
-        names.check_topic(topic)
+        check_topic(topic)
         self._refuse_system(topic)
         if not 0 <= wanted.perm <= 7:
             remark = f"perm={wanted.perm} of topic {topic!r} is not in 0..7 (inherit 1, write 2, read 4)"

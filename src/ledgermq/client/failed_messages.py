@@ -7,7 +7,6 @@ from typing import Final
 
 from ledgermq.client.errors import ClientError
 from ledgermq.client.group_calls import GroupCalls
-from ledgermq.client.names import retry_topic
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.sender import Sender
 from ledgermq.client.sending import Outgoing
@@ -20,6 +19,7 @@ from ledgermq.message.model import (
     TRANSACTION_PREPARED,
     MessageExt,
 )
+from ledgermq.message.names import retry_topic
 from ledgermq.message.properties import encode_properties
 
 log: Final = logging.getLogger("ledgermq.client")

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from ledgermq.client.names import retry_topic
 from ledgermq.client.subscription import ALL_TAGS, SubscriptionData, parse_expression
 from ledgermq.message.model import RETRY_TOPIC, MessageExt
+from ledgermq.message.names import retry_topic
 
 log: Final = logging.getLogger("ledgermq.client")
 

@@ -16,9 +16,9 @@ from ledgermq.client.errors import (
     TopicNotFoundError,
     UnreachableError,
 )
-from ledgermq.client.names import AUTO_CREATE_TOPIC
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.routes import broker_address
+from ledgermq.message.names import AUTO_CREATE_TOPIC
 from ledgermq.remoting.client import split_address
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command

@@ -14,10 +14,10 @@ from typing import Final
 from ledgermq.client.allocation import Allocation
 from ledgermq.client.errors import ClientError, TopicNotFoundError
 from ledgermq.client.group_calls import GroupCalls
-from ledgermq.client.names import RETRY_PREFIX
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.routes import subscribe_queues
 from ledgermq.client.session import Session
+from ledgermq.message.names import RETRY_PREFIX
 
 log: Final = logging.getLogger("ledgermq.client")
 

@@ -20,7 +20,6 @@ from ledgermq.client.errors import (
     TopicNotFoundError,
     UnreachableError,
 )
-from ledgermq.client.names import AUTO_CREATE_TOPIC
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.routes import limit_queues, publish_queues
 from ledgermq.client.sending import (
@@ -34,6 +33,7 @@ from ledgermq.client.sending import (
     send_command,
 )
 from ledgermq.client.session import Session
+from ledgermq.message.names import AUTO_CREATE_TOPIC
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.headers import SendMessageReply
 from ledgermq.runtime.clock import now_ms

@@ -13,12 +13,13 @@ import msgspec
 
 from ledgermq.client.broker_health import BrokerHealth
 from ledgermq.client.errors import IllegalMessageError
-from ledgermq.client.names import NOT_SENDABLE, RETRY_PREFIX, check_topic
+from ledgermq.client.names import check_topic
 from ledgermq.client.queues import MessageQueue
 from ledgermq.message.batch import PROPERTIES_BYTES_MAX, BatchUnit, encode_batch
 from ledgermq.message.compression import Compression, compress
 from ledgermq.message.hashing import java_hash
 from ledgermq.message.model import UNIQUE_KEY, WAIT_STORE, Message
+from ledgermq.message.names import RETRY_PREFIX, SEND_REFUSED_TOPICS
 from ledgermq.message.properties import encode_properties
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
@@ -91,7 +92,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 def check_message(message: Message, body_bytes_max: int) -> None:
     """Raises IllegalMessageError or IllegalNameError when a broker would not take ``message``."""
     check_topic(message.topic)
-    if message.topic in NOT_SENDABLE:
+    if message.topic in SEND_REFUSED_TOPICS:
         raise IllegalMessageError(f"topic {message.topic} is written by the broker alone")
     if not message.body:
         raise IllegalMessageError(f"message to topic {message.topic} has an empty body")

@@ -6,9 +6,9 @@ import enum
 from typing import Final
 
 from ledgermq.client.group_calls import QueueCalls
-from ledgermq.client.names import RETRY_PREFIX
 from ledgermq.client.offset_store import OffsetStore
 from ledgermq.client.queues import MessageQueue
+from ledgermq.message.names import RETRY_PREFIX
 
 
 class ConsumeFrom(enum.Enum):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ledgermq.broker import names
+from ledgermq.message import names
 from ledgermq.broker.attributes import TOPIC_ATTRIBUTES, alter_attributes, parse_attributes
 from ledgermq.broker.clients import Client, ClientRegistry
 from ledgermq.broker.groups import GroupFile, SubscriptionGroupConfig
