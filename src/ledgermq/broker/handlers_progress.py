@@ -14,7 +14,7 @@ from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.names import check_group
 from ledgermq.broker.offsets import OffsetTable
-from ledgermq.broker.queue_key import QueueKey, queue_map
+from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
@@ -31,6 +31,7 @@ from ledgermq.remoting.headers import (
     json_response,
     response,
 )
+from ledgermq.remoting.json_body import encode_object_map
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.message_store import MessageStore
 
@@ -142,7 +143,7 @@ class ProgressHandlers:
                 continue
             entries += await self._offsets_of(group, topic, topic.read_queue_nums)
             tps += self._stats.get_tps(group, name)
-        return json_response(ConsumeStatsBody(tps, queue_map(entries)))
+        return json_response(ConsumeStatsBody(tps, encode_object_map(entries)))
 
     async def get_all(self, command: Command, connection: Connection) -> Command:
         header = decode_header(BrokerConsumeStats, command)
@@ -157,7 +158,9 @@ class ProgressHandlers:
                 entries = await self._offsets_of(group, topic, topic.write_queue_nums)
                 total_diff += sum(state.broker_offset - state.consumer_offset for _, state in entries)
                 total_inflight += sum(max(0, s.pull_offset - s.consumer_offset) for _, s in entries)
-                of_group.append(ConsumeStatsBody(self._stats.get_tps(group, name), queue_map(entries)))
+                of_group.append(
+                    ConsumeStatsBody(self._stats.get_tps(group, name), encode_object_map(entries))
+                )
             found.append({group: of_group})
         return json_response(ConsumeStatsList(self._broker_address, found, total_diff, total_inflight))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ledgermq.broker.clients import ClientRegistry, Member
 from ledgermq.broker.groups import GroupTable
-from ledgermq.broker.queue_key import QueueKey, queue_map
+from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
 from ledgermq.message.ids import MessageIdError, parse_offset_message_id
@@ -25,7 +25,7 @@ from ledgermq.remoting.headers import (
     request,
     response,
 )
-from ledgermq.remoting.json_body import JsonError, decode_json, encode_json, parse_json
+from ledgermq.remoting.json_body import JsonError, decode_json, encode_json, encode_object_map, parse_json
 from ledgermq.store.message_store import MessageStore
 
 CALL_TIMEOUT_MS: Final = 10_000
@@ -47,7 +47,9 @@ def offsets_of_status(body: bytes) -> msgspec.Raw | None:
         table = document.get("messageQueueTable") if isinstance(document, dict) else None
         if not isinstance(table, dict):
             return None
-        return queue_map((decode_json(QueueKey, key.encode()), int(offset)) for key, offset in table.items())
+        return encode_object_map(
+            (decode_json(QueueKey, key.encode()), int(offset)) for key, offset in table.items()
+        )
     except (JsonError, TypeError, ValueError):
         return None
 

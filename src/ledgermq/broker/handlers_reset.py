@@ -15,7 +15,7 @@ import msgspec
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
-from ledgermq.broker.queue_key import QueueKey, queue_map
+from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
@@ -23,7 +23,7 @@ from ledgermq.remoting.codes import LANGUAGE_NAMES, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.headers import ResetOffset, decode_header, json_response, oneway
-from ledgermq.remoting.json_body import encode_json
+from ledgermq.remoting.json_body import encode_json, encode_object_map
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import MessageStore
@@ -119,7 +119,9 @@ class ResetHandlers:
 
     def _queue_map(self, topic: str, targets: dict[int, int]) -> msgspec.Raw:
         name = self._config.broker_name
-        return queue_map((QueueKey(name, queue_id, topic), offset) for queue_id, offset in targets.items())
+        return encode_object_map(
+            (QueueKey(name, queue_id, topic), offset) for queue_id, offset in targets.items()
+        )
 
     def _note(self, header: ResetOffset, targets: dict[int, int]) -> None:
         now_ms = self._now_ms()

@@ -12,7 +12,7 @@ from ledgermq.broker.attributes import parse_attributes
 from ledgermq.broker.handlers_group import PAGE_MAX, page_version
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.persistence import OFFSETS_FILE, TOPICS_FILE, ConfigFiles
-from ledgermq.broker.queue_key import QueueKey, queue_map
+from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
@@ -31,7 +31,7 @@ from ledgermq.remoting.headers import (
     json_response,
     response,
 )
-from ledgermq.remoting.json_body import encode_json
+from ledgermq.remoting.json_body import encode_json, encode_object_map
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilterType
 from ledgermq.runtime.limits import QUEUES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
@@ -199,4 +199,4 @@ class TopicHandlers:
             entries.append((QueueKey(self._broker_name, queue_id, name), state))
             if queue_id % QUEUES_PER_TURN == QUEUES_PER_TURN - 1:
                 await asyncio.sleep(0)
-        return json_response(TopicStats(queue_map(entries), self._stats.put_tps(name)))
+        return json_response(TopicStats(encode_object_map(entries), self._stats.put_tps(name)))

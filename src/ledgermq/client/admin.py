@@ -10,7 +10,7 @@ import msgspec
 
 from ledgermq.client.errors import BrokerNotFoundError, ClientError, TopicNotFoundError
 from ledgermq.client.names import check_topic
-from ledgermq.client.queues import MessageQueue, decode_queue_map
+from ledgermq.client.queues import MessageQueue
 from ledgermq.client.session import Session
 from ledgermq.message.ids import parse_offset_message_id
 from ledgermq.message.model import MessageExt, decode_messages
@@ -25,7 +25,7 @@ from ledgermq.remoting.headers import (
     ViewMessage,
     request,
 )
-from ledgermq.remoting.json_body import JsonError, T, decode_json, parse_json
+from ledgermq.remoting.json_body import JsonError, T, decode_json, decode_object_map, parse_json
 from ledgermq.remoting.route_data import MASTER_ID, BrokerData, ClusterInfo, TopicList, TopicRouteData
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE
 
@@ -140,7 +140,7 @@ class AdminClient:
             try:
                 body = parse_json(answer.body)
                 table = body.get("offsetTable") if isinstance(body, dict) else None
-                status.update(decode_queue_map(table, QueueOffsets))
+                status.update(decode_object_map(table, MessageQueue, QueueOffsets))
             except JsonError as error:
                 raise ClientError(f"status of topic {topic} from {address} cannot be read: {error}") from None
         return dict(sorted(status.items()))

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ledgermq.client.consume_stats import ConsumeStatus
-from ledgermq.client.queues import MessageQueue, decode_queue_map, encode_queue_map
+from ledgermq.client.queues import MessageQueue
 from ledgermq.client.subscription import SubscriptionData
 from ledgermq.message.model import MessageExt, received_message
 from ledgermq.message.record import RecordError, decode_record
@@ -27,7 +27,7 @@ from ledgermq.remoting.headers import (
     decode_header,
     json_response,
 )
-from ledgermq.remoting.json_body import JsonError, parse_json
+from ledgermq.remoting.json_body import JsonError, decode_object_map, encode_object_map, parse_json
 
 
 class QueueInfo(msgspec.Struct, rename="camel"):
@@ -128,7 +128,7 @@ class Callbacks:
     def _offsets(self, command: Command, connection: Connection) -> Command | None:
         header = decode_header(ConsumerStatus, command)
         self._check_group(header.group)
-        table = encode_queue_map(self._consumer.offsets(header.topic))
+        table = encode_object_map(sorted(self._consumer.offsets(header.topic).items()))
         return json_response({"consumerTable": {}, "messageQueueTable": table})
 
     def _running_info(self, command: Command, connection: Connection) -> Command | None:
@@ -138,7 +138,7 @@ class Callbacks:
         body: dict[str, object] = {
             "properties": info.properties,
             "subscriptionSet": info.subscriptions,
-            "mqTable": encode_queue_map(info.queues),
+            "mqTable": encode_object_map(sorted(info.queues.items())),
             "mqPopTable": {},
             "statusTable": info.status,
             "userConsumerInfo": {},
@@ -163,7 +163,7 @@ def _body_offsets(body: bytes) -> dict[MessageQueue, int]:
         value = parse_json(body)
         table = value.get("offsetTable") if isinstance(value, dict) else None
         if not isinstance(table, list):
-            return decode_queue_map(table, int)
+            return decode_object_map(table, MessageQueue, int)
         return {msgspec.convert(row, MessageQueue): msgspec.convert(row["offset"], int) for row in table}
     except (JsonError, msgspec.MsgspecError, KeyError, TypeError) as error:
         raise PeerError(ResponseCode.INVALID_PARAMETER, f"body has no offsetTable: {error}") from None

@@ -12,8 +12,14 @@ from typing import Final, Protocol
 
 from ledgermq.client.errors import ClientError
 from ledgermq.client.group_calls import GroupCalls
-from ledgermq.client.queues import MessageQueue, decode_queue_map, encode_queue_map
-from ledgermq.remoting.json_body import JsonError, encode_json, parse_json
+from ledgermq.client.queues import MessageQueue
+from ledgermq.remoting.json_body import (
+    JsonError,
+    decode_object_map,
+    encode_json,
+    encode_object_map,
+    parse_json,
+)
 
 log: Final = logging.getLogger("ledgermq.client")
 
@@ -68,7 +74,7 @@ class FileOffsets:
             if all(self._offsets.get(queue) == offset for queue, offset in offsets.items()):
                 return
             self._offsets.update(offsets)
-            body = encode_json({"offsetTable": encode_queue_map(self._offsets)})
+            body = encode_json({"offsetTable": encode_object_map(sorted(self._offsets.items()))})
             try:
                 await asyncio.to_thread(self._save, body)
             except OSError as error:
@@ -83,7 +89,9 @@ class FileOffsets:
             raise ClientError(f"offsets cannot be read from {self._path}: {error}") from None
         try:
             body = parse_json(data)
-            return decode_queue_map(body.get("offsetTable") if isinstance(body, dict) else None, int)
+            return decode_object_map(
+                body.get("offsetTable") if isinstance(body, dict) else None, MessageQueue, int
+            )
         except JsonError as error:
             raise ClientError(f"{self._path} holds no offsets: {error}; remove it to begin anew") from None
 

@@ -11,7 +11,7 @@ linear in their number; it first asks msgspec, and reads by hand only what msgsp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from ledgermq.runtime.limits import DIALECT_BYTES_MAX, JSON_DEPTH_MAX
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class JsonError(ValueError):
@@ -82,6 +83,29 @@ def decode_json(kind: type[T], data: bytes) -> T:
 def encode_json(value: object) -> bytes:
     """Standard JSON of ``value``; integer keys become text, as JSON wants them."""
     return msgspec.json.encode(value)
+
+
+def encode_object_map(entries: Iterable[tuple[object, object]]) -> msgspec.Raw:
+    """A map keyed by objects as fastjson writes it, ``{{"queueId":0}:1,…}``, to stand as a field of a body.
+
+    It is no JSON, but what Java's tools and the Go client read.
+    """
+    pairs = [encode_json(key) + b":" + encode_json(value) for key, value in entries]
+    return msgspec.Raw(b"{" + b",".join(pairs) + b"}")
+
+
+def decode_object_map(table: object, key_kind: type[K], kind: type[T]) -> dict[K, T]:
+    """The map that :func:`parse_json` made of such a field. Raises JsonError."""
+    if not isinstance(table, dict):
+        raise JsonError(f"a map keyed by objects is expected, not {type(table).__name__}")
+    found: dict[K, T] = {}
+    try:
+        for text, value in table.items():
+            key = msgspec.convert(parse_json(text.encode()), key_kind, strict=False)
+            found[key] = msgspec.convert(value, kind, strict=False)
+    except msgspec.MsgspecError as error:
+        raise JsonError(f"map keyed by {key_kind.__name__}: {error}") from None
+    return found
 
 
 # Repeats are possessive (++): a repeat that may step back remembers 140 bytes for each character of its text.

@@ -26,7 +26,6 @@ from ledgermq.client import (
     TopicNotFoundError,
     allocate_by_circle,
 )
-from ledgermq.client.queues import decode_queue_map
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode
 from ledgermq.remoting.command import Command
@@ -38,7 +37,7 @@ from ledgermq.remoting.headers import (
     ResetOffset,
     request,
 )
-from ledgermq.remoting.json_body import parse_json
+from ledgermq.remoting.json_body import decode_object_map, parse_json
 
 
 def consumer(world: World, group: str, **options: Any) -> PushConsumer:
@@ -450,14 +449,14 @@ async def an_operator_asks_how_a_consumer_is_doing(world: World) -> None:
         tables = parse_json(status.body)
         assert isinstance(tables, dict)
         (table,) = tables["consumerTable"].values()
-        assert set(decode_queue_map(table, int).values()) == {5}
+        assert set(decode_object_map(table, MessageQueue, int).values()) == {5}
         header = ConsumerRunningInfo(consumer_group=group, client_id=one.client_id, jstack_enable=True)
         answer = await ask_broker(world, topic, RequestCode.GET_CONSUMER_RUNNING_INFO, header)
         assert answer.code == 0, answer
         info = parse_json(answer.body)
         assert isinstance(info, dict)
         assert info["properties"]["PROP_CONSUME_TYPE"] == "CONSUME_PASSIVELY"
-        queues = decode_queue_map(info["mqTable"], dict)
+        queues = decode_object_map(info["mqTable"], MessageQueue, dict)
         assert {queue for queue in queues if queue.topic == topic} == set(of_topic(one, topic))
         assert info["statusTable"][topic]["consumeOKTPS"] > 0
         assert "_consume_work" in info["jstack"]

@@ -9,7 +9,7 @@ from librt.strings import BytesWriter
 
 from ledgermq.client.callbacks import Callbacks, DirectResult, QueueInfo, RunningInfo
 from ledgermq.client.consume_stats import ConsumeStatus
-from ledgermq.client.queues import MessageQueue, decode_queue_map
+from ledgermq.client.queues import MessageQueue
 from ledgermq.client.subscription import parse_expression
 from ledgermq.message.model import MessageExt
 from ledgermq.message.record import write_record
@@ -24,7 +24,7 @@ from ledgermq.remoting.headers import (
     ResetOffset,
     request,
 )
-from ledgermq.remoting.json_body import parse_json
+from ledgermq.remoting.json_body import decode_object_map, parse_json
 
 QUEUE = MessageQueue("t", "a", 1)
 HOST = bytes([127, 0, 0, 1, 0, 0, 0, 1])
@@ -111,7 +111,7 @@ def test_other_bodies_are_refused(body: bytes) -> None:
 def test_offsets_are_told() -> None:
     header = ConsumerStatus(topic="t", group="g")
     body = json_body(ask(Consumer(), RequestCode.GET_CONSUMER_STATUS_FROM_CLIENT, header))
-    assert decode_queue_map(body["messageQueueTable"], int) == {QUEUE: 7}
+    assert decode_object_map(body["messageQueueTable"], MessageQueue, int) == {QUEUE: 7}
 
 
 def test_running_info_has_javas_fields() -> None:
@@ -125,7 +125,7 @@ def test_running_info_has_javas_fields() -> None:
         "statusTable",
         "userConsumerInfo",
     }
-    (info,) = decode_queue_map(body["mqTable"], dict).values()
+    (info,) = decode_object_map(body["mqTable"], MessageQueue, dict).values()
     assert info["commitOffset"] == 3
     assert "cachedMsgSizeInMiB" in info
     assert "droped" in info

@@ -1,10 +1,10 @@
-from ledgermq.broker.queue_key import QueueKey, queue_map
-from ledgermq.remoting.json_body import encode_json, parse_json
+from ledgermq.broker.queue_key import QueueKey
+from ledgermq.remoting.json_body import encode_json, encode_object_map, parse_json
 
 
 def test_a_map_keyed_by_queues_is_written_as_java_writes_it():
     entries = [(QueueKey("broker-a", 3, "T"), 5), (QueueKey("broker-a", 1, "T"), 0)]
-    body = encode_json({"offsetTable": queue_map(entries)})
+    body = encode_json({"offsetTable": encode_object_map(entries)})
     assert body == (
         b'{"offsetTable":{{"brokerName":"broker-a","queueId":3,"topic":"T"}:5,'
         b'{"brokerName":"broker-a","queueId":1,"topic":"T"}:0}}'
@@ -18,4 +18,4 @@ def test_a_map_keyed_by_queues_is_written_as_java_writes_it():
 
 
 def test_an_empty_map():
-    assert encode_json({"offsetTable": queue_map([])}) == b'{"offsetTable":{}}'
+    assert encode_json({"offsetTable": encode_object_map([])}) == b'{"offsetTable":{}}'

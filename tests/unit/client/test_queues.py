@@ -1,7 +1,13 @@
 import pytest
 
-from ledgermq.client.queues import MessageQueue, decode_queue_map, encode_queue_map
-from ledgermq.remoting.json_body import JsonError, encode_json, parse_json
+from ledgermq.client.queues import MessageQueue
+from ledgermq.remoting.json_body import (
+    JsonError,
+    decode_object_map,
+    encode_json,
+    encode_object_map,
+    parse_json,
+)
 
 A0, A1, B0 = MessageQueue("t", "a", 0), MessageQueue("t", "a", 1), MessageQueue("t", "b", 0)
 
@@ -13,11 +19,11 @@ def test_queues_sort_by_topic_broker_and_number() -> None:
 
 
 def test_maps_are_written_as_fastjson_writes_them() -> None:
-    body = encode_json({"table": encode_queue_map({B0: 2, A0: 1})})
+    body = encode_json({"table": encode_object_map([(A0, 1), (B0, 2)])})
     assert body == (
         b'{"table":{{"topic":"t","brokerName":"a","queueId":0}:1,{"topic":"t","brokerName":"b","queueId":0}:2}}'
     )
-    assert encode_json({"table": encode_queue_map({})}) == b'{"table":{}}'
+    assert encode_json({"table": encode_object_map([])}) == b'{"table":{}}'
 
 
 def test_javas_maps_are_read() -> None:
@@ -27,10 +33,10 @@ def test_javas_maps_are_read() -> None:
     )
     body = parse_json(java)
     assert isinstance(body, dict)
-    assert decode_queue_map(body["offsetTable"], int) == {A1: 7, B0: 8}
+    assert decode_object_map(body["offsetTable"], MessageQueue, int) == {A1: 7, B0: 8}
 
 
 @pytest.mark.parametrize("table", [None, [], {"x": 1}, {'{"topic":"t"}': 1}, {'{"a"': 1}])
 def test_other_values_are_refused(table: object) -> None:
     with pytest.raises(JsonError):
-        decode_queue_map(table, int)
+        decode_object_map(table, MessageQueue, int)
