@@ -30,8 +30,7 @@ from ledgermq.remoting.route_data import KvTable, TopicList
 from ledgermq.remoting.topic_config import DataVersion
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.runtime.config_keys import texts_of
-from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update
-from ledgermq.runtime.limits import CONFIG_BYTES_MAX
+from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update_as_asked
 from ledgermq.runtime.properties_text import edit_properties, render_properties
 from ledgermq.runtime.state_file import write_state_file
 from ledgermq.store.message_store import MessageStore
@@ -84,22 +83,12 @@ class AdminHandlers:
     # ---- settings ----
 
     async def update_config(self, command: Command, connection: Connection) -> Command:
-        if len(command.body) > CONFIG_BYTES_MAX:
-            remark = f"body of {len(command.body)} bytes, allowed are at most {CONFIG_BYTES_MAX}"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         try:
-            changes, notices = update(self._settings, command.body.decode())
-        except UnicodeDecodeError as error:
-            remark = f"body is not UTF-8 at byte {error.start}"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark) from None
+            changes = update_as_asked(self._settings, command.body, connection.remote)
         except ForbiddenKeyError as error:
             raise PeerError(ResponseCode.NO_PERMISSION, str(error)) from None
         except ConfigError as error:
             raise PeerError(ResponseCode.INVALID_PARAMETER, str(error)) from None
-        for notice in notices:
-            log.log(notice.level, "%s", notice.text)
-        for key, old, new in changes:
-            log.info("%s changed from %s to %s by %s", key, old, new, connection.remote)
         if not changes:
             return response()
         self._version.advance(self._now_ms())

@@ -22,8 +22,7 @@ from ledgermq.remoting.headers import decode_header, json_response, response
 from ledgermq.remoting.route_data import KvTable
 from ledgermq.runtime.config import NameServerSettings
 from ledgermq.runtime.config_keys import texts_of
-from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update
-from ledgermq.runtime.limits import CONFIG_BYTES_MAX
+from ledgermq.runtime.config_sources import ConfigError, ForbiddenKeyError, update_as_asked
 from ledgermq.runtime.properties_text import edit_properties, render_properties
 from ledgermq.runtime.state_file import write_state_file
 
@@ -81,22 +80,12 @@ class OperatorHandlers:
         return json_response(KvTable(table))
 
     async def update_config(self, request: Command, connection: Connection) -> Command:
-        if len(request.body) > CONFIG_BYTES_MAX:
-            remark = f"body of {len(request.body)} bytes, allowed are at most {CONFIG_BYTES_MAX}"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         try:
-            changes, notices = update(self._settings, request.body.decode())
-        except UnicodeDecodeError as error:
-            remark = f"body is not UTF-8 at byte {error.start}"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark) from None
+            changes = update_as_asked(self._settings, request.body, connection.remote)
         except ForbiddenKeyError as error:
             raise PeerError(ResponseCode.NO_PERMISSION, str(error)) from None
         except ConfigError as error:
             raise PeerError(ResponseCode.INVALID_PARAMETER, str(error)) from None
-        for notice in notices:
-            log.log(notice.level, "%s", notice.text)
-        for key, old, new in changes:
-            log.info("%s changed from %s to %s by %s", key, old, new, connection.remote)
         if changes:
             wanted = {key: new for key, _, new in changes}
             await self._save(self._config_path, lambda: self._edited_config(wanted))

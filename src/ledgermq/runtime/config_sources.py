@@ -22,9 +22,12 @@ from typing import NamedTuple, TypeVar
 from ledgermq.runtime.config import BrokerSettings, NameServerSettings
 from ledgermq.runtime.config_keys import ENV_PREFIX, Key, Settings, keys_of
 from ledgermq.runtime.known_keys import UNSUPPORTED, UNUSED
+from ledgermq.runtime.limits import CONFIG_BYTES_MAX
 from ledgermq.runtime.properties_text import parse_properties
 
 S = TypeVar("S", BrokerSettings, NameServerSettings)
+
+log = logging.getLogger("ledgermq.runtime")
 
 # Variables with the prefix that are no settings: they steer the build and the tests.
 _OTHER_VARIABLES = ("LEDGERMQ_COMPILE", "LEDGERMQ_INTEROP", "LEDGERMQ_TEST_BUILD")
@@ -115,6 +118,25 @@ def read_environment(kind: type[S], environ: Mapping[str, str]) -> tuple[list[As
         elif name.startswith(ENV_PREFIX) and name not in known and name not in _OTHER_VARIABLES:
             notices.append(Notice(logging.WARNING, f"environment {name}: unknown{_nearest(name, known)}"))
     return assignments, notices
+
+
+def update_as_asked(settings: Settings, body: bytes, who: str) -> list[Change]:
+    """:func:`update` with the body of a request of ``who``; what has changed is logged.
+
+    Raises ForbiddenKeyError, ConfigError.
+    """
+    if len(body) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"body of {len(body)} bytes, allowed are at most {CONFIG_BYTES_MAX}")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"body is not UTF-8 at byte {error.start}") from None
+    changes, notices = update(settings, text)
+    for notice in notices:
+        log.log(notice.level, "%s", notice.text)
+    for key, old, new in changes:
+        log.info("%s changed from %s to %s by %s", key, old, new, who)
+    return changes
 
 
 def update(settings: Settings, text: str) -> tuple[list[Change], list[Notice]]:
