@@ -1,5 +1,7 @@
 """The serving commands: settings from files, environment and flags; the roles in one loop; a clean end.
 
+A role's parts are imported when it is asked for: a name server needs neither broker nor store.
+
 What goes wrong before the roles serve is one line on stderr and an exit status of console.py. SIGTERM and
 SIGINT end the roles cleanly, with status 0; a second signal ends the process at once.
 """
@@ -15,10 +17,9 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ledgermq import __version__
-from ledgermq.broker.broker import Broker
 from ledgermq.cli.console import (
     EXIT_BROKER_STOPPED,
     EXIT_FAILED,
@@ -28,7 +29,6 @@ from ledgermq.cli.console import (
     run,
     when_signalled,
 )
-from ledgermq.nameserver.server import NameServer
 from ledgermq.runtime.build import is_compiled, version_line
 from ledgermq.runtime.config import BrokerSettings, NameServerSettings
 from ledgermq.runtime.config_sources import (
@@ -41,6 +41,10 @@ from ledgermq.runtime.config_sources import (
 )
 from ledgermq.runtime.logging import start_logging
 from ledgermq.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from ledgermq.broker.broker import Broker
+    from ledgermq.nameserver.server import NameServer
 
 log: Final = logging.getLogger("ledgermq.cli")
 
@@ -90,6 +94,9 @@ def run_all(
     output: Output,
 ) -> None:
     """``ledgermq serve``. The configuration file and ``settings`` are the broker's."""
+    from ledgermq.broker.broker import Broker
+    from ledgermq.nameserver.server import NameServer
+
     roles = Roles(broker_flag="--broker-port")
     if port == 0 and broker_port is None:
         broker_port = 0
@@ -119,6 +126,8 @@ def run_name_server(
     output: Output,
 ) -> None:
     """``ledgermq nameserver``."""
+    from ledgermq.nameserver.server import NameServer
+
     roles = Roles()
     places = []
     if config is not None and config.suffix != ".toml":
@@ -145,6 +154,8 @@ def run_broker(
     output: Output,
 ) -> None:
     """``ledgermq broker``."""
+    from ledgermq.broker.broker import Broker
+
     roles = Roles()
     flags = _flags(
         ("namesrvAddr", "--name-servers", name_servers),

@@ -6,9 +6,9 @@ import json
 from datetime import datetime
 from typing import Final
 
-from ledgermq.message.names import DLQ_PREFIX, RETRY_PREFIX, SYSTEM_TOPIC_PREFIX, SYSTEM_TOPICS
 from ledgermq.cli.console import print_table, run_client
 from ledgermq.client import AdminClient
+from ledgermq.message.names import DLQ_PREFIX, RETRY_PREFIX, SYSTEM_TOPIC_PREFIX, SYSTEM_TOPICS
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE
 
 PERMS: Final = {"rw": PERM_READ | PERM_WRITE, "r": PERM_READ, "w": PERM_WRITE}

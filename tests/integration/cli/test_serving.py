@@ -307,3 +307,12 @@ def test_on_ipv6(tmp_path: Path) -> None:
         assert told["name_server"].startswith("[::1]:")
         assert run(tmp_path, "send", "hello", "x", "-n", told["name_server"]).returncode == 0
         assert end(process)[0] == 0
+
+
+def test_a_name_server_imports_neither_broker_nor_messages() -> None:
+    code = (
+        "import sys, ledgermq.cli.roles, ledgermq.nameserver.server\n"
+        "print(*[name for name in sys.modules if name.startswith(('ledgermq.broker', 'ledgermq.message'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
