@@ -190,7 +190,7 @@ def test_topics(ledgermq: Ledgermq, rocketmq: BrokerThread) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "why"),
     [
-        ("send b@d x", 1, "topic 'b@d' contains illegal characters: only letters, digits"),
+        ("send b@d x", 1, "topic 'b@d' contains illegal characters"),
         ("send hello x --property novalue", 1, "--property novalue: expected is NAME=VALUE"),
         ("send hello x --property TAGS=a", 1, "use the message's field tags"),
         ("send hello x --count 0", 2, "Invalid value for '--count'"),
