@@ -71,9 +71,9 @@ class ClientRequests:
 
     def _leading(self) -> Core:
         core = self._driver.running()
+        if self._driver.is_full and core.leader_id in (None, self._self_id):
+            raise Refused(DLedgerCode.DISK_FULL, f"{self._self_id} takes no entries: its disk is full")
         if core.role is not Role.LEADER:
-            if self._driver.is_full:
-                raise Refused(DLedgerCode.DISK_FULL, f"{self._self_id} takes no entries: its disk is full")
             text = f"{self._self_id} does not lead, {core.leader_id or 'nobody'} does"
             raise Refused(DLedgerCode.NOT_LEADER, text)
         return core

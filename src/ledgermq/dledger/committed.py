@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from ledgermq.dledger.codes import DLedgerCode
-from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.ledger import Ledger, LedgerError
 from ledgermq.dledger.log_reader import LogReader
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.proposals import Proposals
@@ -153,7 +153,7 @@ class Committed:
             if entries is None:
                 self._reading = True
                 last_index = self.commit_index
-                self._reader.fetch(first_index, APPLY_BYTES_MAX, last_index, self._read, self._failed)
+                self._reader.fetch(first_index, APPLY_BYTES_MAX, last_index, self._read, self._not_read)
                 return
             applier.step(entries, self.commit_index)
         else:
@@ -165,6 +165,13 @@ class Committed:
         if self._applier is not None:
             self._applier.step(entries, self.commit_index)
         self._again()
+
+    def _not_read(self, error: BaseException) -> None:
+        if isinstance(error, LedgerError) and error.code != DLedgerCode.DISK_ERROR:
+            self._reading = False  # the log was replaced by a snapshot meanwhile
+            self._again()
+        else:
+            self._failed(error)
 
     # ---- who waits ----
 

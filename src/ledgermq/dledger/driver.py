@@ -210,7 +210,7 @@ class Driver:
                 self.carry[type(effect)](effect)
                 if self._blocked or self.core is not core:
                     return False
-            if self._flushing.written_counts:
+            if self._flushing.written_counts or not self._ledger.dirty:
                 core.persisted(self._ledger.last_index, self._ledger.last_term)
             for send in self._held.release(core.persisted_index):
                 self._send(send.to, send.message)

@@ -232,6 +232,8 @@ class Node:
         )
         for peer, link in self.links.items():
             core.peer_is_java(peer, link.java is True)
+        if self._on_role is not None:
+            asyncio.get_running_loop().call_soon(self._on_role, self)
         return core
 
     async def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.memory_ledger import MemoryLedger
 from ledgermq.dledger.settings import DLedgerSettings
@@ -9,5 +10,12 @@ from ledgermq.store.disk import Disk
 
 
 def open_ledger(settings: DLedgerSettings, disk: Disk) -> Ledger:
-    """Open it, recovering what a crash left; may take a while: on a worker. Raises OSError, LedgerError."""
-    return MemoryLedger()
+    """Open it and recover what a crash left, which may take a while. Raises OSError, LedgerError."""
+    if settings.store_type == "MEMORY":
+        return MemoryLedger()
+    return FileLedger(
+        disk,
+        settings.directory,
+        settings.mapped_file_size_for_entry_data,
+        settings.mapped_file_size_for_entry_index,
+    )

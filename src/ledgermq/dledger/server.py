@@ -24,6 +24,8 @@ from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.native_messages import VERSION, decode_native
 from ledgermq.dledger.node import Node
 from ledgermq.dledger.open_ledger import open_ledger
+from ledgermq.dledger.proposals import Done
+from ledgermq.dledger.replies import AppendTemplate, Replies
 from ledgermq.dledger.requests import (
     AppendReply,
     AppendRequest,
@@ -43,7 +45,7 @@ from ledgermq.dledger.requests import (
 from ledgermq.dledger.settings import DLedgerSettings, SettingsError
 from ledgermq.dledger.state_machine import StateMachine
 from ledgermq.remoting.client import split_address
-from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.codes import FLAG_ONEWAY, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
@@ -81,6 +83,8 @@ class DLedgerServer:
         self._settings = settings
         self._machines = machines or {}
         self._disk = disk or Disk()
+        self._replies = Replies()
+        self._templates: dict[str, AppendTemplate] = {}
         self._server = Server(self._handlers(), on_close=self._closed)
 
     def _handlers(self) -> dict[int, Handler]:
@@ -124,6 +128,7 @@ class DLedgerServer:
     async def stop(self) -> None:
         """Stop all members, answer who waits, and close the port."""
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        self._replies.flush()
         await self._server.stop()
 
     def abort(self) -> None:
@@ -187,7 +192,7 @@ class DLedgerServer:
             request = decode(AppendRequest, command.body)
             node = self._node(request.group, request.remote_id)
             command.body = b""  # the command waits for its answer, its body need not
-            node.clients.append(_bodies(request), _appended(node, command, connection))
+            node.clients.append(_bodies(request), self._appended(node, command, connection))
         except (ProtocolError, Refused) as error:
             return self._refusal(error, AppendReply(), node)
         return None
@@ -305,6 +310,24 @@ class DLedgerServer:
 
     # ---- answers ----
 
+    def _appended(self, node: Node, command: Command, connection: Connection) -> Done:
+        def done(code: int, index: int, pos: int) -> None:
+            term = node.term
+            if code == DLedgerCode.SUCCESS and not command.binary and node.leader_id == node.self_id:
+                template = self._templates.get(node.group)
+                if template is None or template.term != term:
+                    template = AppendTemplate(node.group, node.self_id, term)
+                    self._templates[node.group] = template
+                if command.flag & FLAG_ONEWAY == 0:
+                    self._replies.add(connection, template.frame(command.opaque, index, pos))
+                return
+            reply = AppendReply(
+                group=node.group, code=code, leader_id=node.leader_id, term=term, index=index, pos=pos
+            )
+            connection.reply(command, _json(reply))
+
+        return done
+
     def _refusal(self, error: ProtocolError | Refused, reply: Body, node: Node | None = None) -> Command:
         reply.code = error.code if isinstance(error, Refused) else DLedgerCode.UNEXPECTED_ARGUMENT
         if node is not None:
@@ -332,16 +355,6 @@ def _bodies(request: AppendRequest) -> Sequence[bytes]:
             )
         return request.batch_msgs
     return () if request.body is None else (request.body,)
-
-
-def _appended(node: Node, command: Command, connection: Connection) -> Callable[[int, int, int], None]:
-    def done(code: int, index: int, pos: int) -> None:
-        reply = AppendReply(
-            group=node.group, code=code, leader_id=node.leader_id, term=node.term, index=index, pos=pos
-        )
-        connection.reply(command, _json(reply))
-
-    return done
 
 
 def _got(node: Node, command: Command, connection: Connection) -> Callable[[int, Entries | None], None]:

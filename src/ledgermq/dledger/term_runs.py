@@ -33,9 +33,14 @@ class TermRuns:
     def last_term(self) -> int:
         return self._terms[-1] if self._terms else self.base_term
 
-    def runs(self) -> list[tuple[int, int]]:
-        """First index and term of each run."""
-        return list(zip(self._starts, self._terms, strict=True))
+    def runs(self, first_index: int, last_index: int) -> list[tuple[int, int]]:
+        """First index and term of each run in the entries ``first_index`` to ``last_index``."""
+        if first_index > last_index:
+            return []
+        begin = bisect_right(self._starts, first_index) - 1
+        end = bisect_right(self._starts, last_index)
+        starts = [first_index, *self._starts[begin + 1 : end]]
+        return list(zip(starts, self._terms[begin:end], strict=True))
 
     def term_at(self, index: int) -> int:
         if not self.first_index <= index <= self.last_index:

@@ -21,6 +21,7 @@ from ledgermq.store.disk import Disk
 
 GROUP = "g"
 SECONDS_MAX = 20
+NOT_NOW = (DLedgerCode.NOT_LEADER, DLedgerCode.LEADER_TRANSFERRING, DLedgerCode.DISK_FULL)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -132,8 +133,8 @@ class Cluster:
             code, index = await append(node, *bodies)
             if code == DLedgerCode.SUCCESS:
                 return index
-            assert code in (DLedgerCode.NOT_LEADER, DLedgerCode.LEADER_TRANSFERRING), code
-            await asyncio.sleep(0)
+            assert code in NOT_NOW, code
+            await asyncio.sleep(0.005)
 
     async def bodies(self, first_index: int, last_index: int, group: str = GROUP) -> list[bytes]:
         node = await self.leader(group)

@@ -98,7 +98,7 @@ def test_a_ledgermq_member_gets_binary_messages(run: Run) -> None:
         port = await server.start("127.0.0.1", 0)
         async with linked(port) as (link, owner):
             await until(lambda: owner.kinds == [False])
-            messages = [VoteRequest(4, 3, 2, True), Heartbeat(4, 1, 3, 100)]
+            messages: list[Message] = [VoteRequest(4, 3, 2, True), Heartbeat(4, 1, 3, 100)]
             for message in messages:
                 link.send(message)
             await until(lambda: len(member.heard) == 2)
