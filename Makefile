@@ -35,8 +35,9 @@ crash: compile ## Fifty times kill -9 of a loaded broker, and what must be left
 bench: venv compile ## Measure against the Java broker in turn (needs JDK, Maven; takes a while)
 	$(BIN)/python -m bench
 
-docs: venv ## Write docs/configuration.md from the tables
+docs: venv ## Write the pages that follow from the code: configuration, protocols
 	$(BIN)/python -m ledgermq.runtime.config_reference docs/configuration.md
+	$(BIN)/python scripts/protocol_reference.py docs/protocols.md
 
 venv: .venv/.ready ## Make the development environment
 
