@@ -1,0 +1,708 @@
+"""A member of the simulated group: it drives the real core as ``dledger.node`` does, on a disk that forgets.
+
+A turn takes what has arrived, then carries out the core's effects in order until there are none, then begins
+an fsync if one is needed and none runs. A turn may be late; the node may be paused, so that everything waits;
+it may die at any effect and inside any write, and comes back with what its storage kept.
+
+Rules of this file: the driver's duties towards the core, each of which the mutants break once:
+
+* Effects are carried out one after the other; a proposal is written at once, behind the effects before it.
+* What SendAfterPersist holds leaves when an fsync covers it, and never after a SaveState, Truncate or Reset.
+* An fsync that began before a Truncate or Reset says nothing about the log after it.
+* An error of the disk ends the node: it starts again from its files.
+"""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from ledgermq.dledger.codes import DLedgerCode, PushKind, Role, VoteResult
+from ledgermq.dledger.core import Core, CoreConfig, Refused
+from ledgermq.dledger.held import Held
+from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.messages import (
+    NO_INDEX,
+    NO_TERM,
+    Append,
+    AppendNoop,
+    Commit,
+    FailProposals,
+    InstallReceived,
+    InstallSnapshot,
+    InstallSnapshotReply,
+    Message,
+    Push,
+    ReadFailed,
+    ReadReady,
+    Reset,
+    RoleChanged,
+    SaveState,
+    Send,
+    SendAfterPersist,
+    SendEntries,
+    SendSnapshot,
+    SnapshotPiece,
+    TransferDone,
+    Truncate,
+    VoteReply,
+)
+from ledgermq.testing.simulation.checks import Checks, Violation
+from ledgermq.testing.simulation.events import EventQueue
+from ledgermq.testing.simulation.faults import Faults
+from ledgermq.testing.simulation.model_ledger import Died, Fuse
+from ledgermq.testing.simulation.network import Network
+
+_SETTLE_MAX: Final = 10_000
+"""Rounds of effects in one turn: a core that never has enough hangs its node."""
+_SNAPSHOT_PIECE_BYTES: Final = 8
+_SNAPSHOT_PATIENCE_US: Final = 400_000
+_SNAPSHOT_TRIES: Final = 3
+_PUSH_BYTES: Final = 1 << 20
+_SMALL_PUSH_BYTES: Final = (1, 1, 200)
+_YOUNG_STEPS: Final = 60
+
+
+class Storage(Protocol):
+    """A ledger with its disk; see model_ledger.py and file_storage.py."""
+
+    full: bool
+    broken: bool
+
+    @property
+    def ledger(self) -> Ledger: ...
+    def open(self) -> None: ...
+    def begin_flush(self) -> tuple[int, int]: ...
+    def end_flush(self) -> None: ...
+    def crash(self, power: bool) -> None: ...
+    def damage(self, index: int) -> None: ...
+    def holds(self, index: int, term: int, written: bool = False) -> bool: ...
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What all nodes of a run have in common."""
+
+    events: EventQueue
+    random: Random
+    faults: Faults
+    network: Network
+    checks: Checks
+    config: CoreConfig
+    members: tuple[str, ...]
+    trace: Callable[[str, str], None] | None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state machine is a checksum over all entries: ``state`` after entry ``last_index``."""
+
+    last_index: int
+    last_term: int
+    next_pos: int
+    state: int
+
+
+class _Sending(msgspec.Struct):
+    term: int
+    snapshot: Snapshot
+    offset: int = 0
+    tries: int = 0
+
+
+NO_SNAPSHOT: Final = Snapshot(NO_INDEX, NO_TERM, 0, 0)
+
+
+class SimNode:
+    """``core`` is None while it is dead. Clients and faults call the public methods."""
+
+    def __init__(self, node_id: str, world: Surroundings, storage: Storage, fuse: Fuse) -> None:
+        self.id: Final = node_id
+        self.storage: Final = storage
+        self.fuse: Final = fuse
+        self._world: Final = world
+        self._events: Final = world.events
+        self._random: Final = world.random
+        self._checks: Final = world.checks
+        self._ledger = storage.ledger
+        self.core: Core | None = None
+        self.life = 0
+        self.paused = False
+        self.calm = False
+        """All trouble is over: the disk is quick, and pushes are as long as they may be."""
+        self.snapshot = NO_SNAPSHOT
+        """The newest one, durable."""
+        self.on_death: Callable[[SimNode, bool], None] = lambda node, power: None
+        skew = world.faults.skew
+        self._rate = self._random.randrange(900_000, 1_100_001) if skew else 1_000_000
+        self._offset_us = self._random.randrange(1_000_000_000_000) if skew else 0
+        self._carry_out: dict[type, Callable[[Any], None]] = {
+            SaveState: self._save_state,
+            Append: self._append,
+            AppendNoop: self._append_noop,
+            Truncate: self._truncate,
+            Reset: self._reset,
+            Send: self._send,
+            SendAfterPersist: self._send_after_persist,
+            SendEntries: self._send_entries,
+            SendSnapshot: self._send_snapshot,
+            SnapshotPiece: self._snapshot_piece,
+            InstallReceived: self._install_received,
+            Commit: self._commit,
+            FailProposals: self._fail_proposals,
+            RoleChanged: self._role_changed,
+            ReadReady: self._read_ready,
+            ReadFailed: self._read_failed,
+            TransferDone: self._transfer_done,
+        }
+        self._forget()
+
+    def _forget(self) -> None:
+        """The memory of a life."""
+        self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._turn_comes = False
+        self._armed_ms = -1
+        self._held = Held()
+        self.persisted_index = NO_INDEX
+        self._flush_runs = False
+        self._flush_stale = False
+        """The log was cut since the fsync began."""
+        self.applied_index = NO_INDEX
+        self._state = 0
+        self._proposals: dict[int, tuple[int, bytes]] = {}
+        """Index -> (term, body) of the proposals that a client waits for."""
+        self._reads: dict[int, int] = {}
+        """Token -> what was known when it was asked."""
+        self._ready: list[tuple[int, int]] = []
+        """(index, token) of the reads that wait for the state machine."""
+        self._next_token = 0
+        self._sending: dict[str, _Sending] = {}
+        self._receiving: tuple[str, int, int] | None = None
+        self._received = bytearray()
+        self._received_snapshot = NO_SNAPSHOT
+
+    # ---- life and death ----
+
+    def now_ms(self) -> int:
+        return (self._offset_us + self._events.now_us * self._rate // 1_000_000) // 1000
+
+    def start(self) -> None:
+        """Open the ledger and begin a life; a broken disk keeps the node dead."""
+        if self.core is not None:
+            return
+        self._forget()
+        self.life += 1
+        self.paused = False
+        try:
+            self._boot()
+        except Died as death:
+            self.die(death.power)
+        except OSError:
+            self.die(False)
+
+    def _boot(self) -> None:
+        self.storage.open()
+        self._ledger = ledger = self.storage.ledger
+        term, vote = ledger.load_state()
+        snapshot = self.snapshot
+        if (
+            snapshot.last_index >= ledger.first_index
+            and ledger.term_at(snapshot.last_index) != snapshot.last_term
+        ):
+            # It died between the snapshot of another and the reset of its own log.
+            ledger.reset(snapshot.last_index, snapshot.last_term, snapshot.next_pos)
+        if ledger.first_index > snapshot.last_index + 1:
+            raise Violation(
+                "core and ledger agree",
+                f"{self.id} has neither entries nor snapshot before {ledger.first_index}",
+            )
+        commit_index = snapshot.last_index
+        if self._world.faults.remembered_commits:
+            commit_index = max(commit_index, min(ledger.committed_index, ledger.last_index))
+        self.persisted_index = ledger.last_index
+        items = [
+            (ledger.term_at(i), ledger.body(i)) for i in range(ledger.first_index, ledger.last_index + 1)
+        ]
+        self._checks.rebuilt(self.id, ledger.first_index, items, ledger.base_term)
+        self.core = core = Core(
+            self.id,
+            self._world.members,
+            self._world.config,
+            self._random,
+            now_ms=self.now_ms(),
+            term=term,
+            vote=vote,
+            first_index=ledger.first_index,
+            last_index=ledger.last_index,
+            runs=ledger.runs(),
+            commit_index=commit_index,
+            base_term=ledger.base_term,
+        )
+        self._checks.has_term(self.id, core.term)
+        if self._world.trace is not None:
+            self._trace(
+                f"starts: term {term} vote {vote!r} log {ledger.first_index}..{ledger.last_index}"
+                f" commit {core.commit_index} snapshot {snapshot.last_index}"
+            )
+        for peer in self._world.members:
+            if peer != self.id:
+                core.peer_is_java(peer, False)
+        self.applied_index, self._state = snapshot.last_index, snapshot.state
+        self._apply(core.commit_index)
+        self._take(self._settle)
+
+    def die(self, power: bool) -> None:
+        """The process ends here, or with ``power`` the machine."""
+        self.fuse.cut()
+        self.core = None
+        self.storage.crash(power)
+        if self._world.trace is not None:
+            self._trace(
+                f"dies{' with its machine' if power else ''}: log to {self.storage.ledger.last_index}"
+            )
+        self._forget()
+        self.on_death(self, power)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        if self.core is not None:
+            self._inbox.append((self._tick, ()))
+            if self._random.random() < 0.5:
+                self._inbox.insert(0, self._inbox.pop())
+            self._turn()
+
+    # ---- what happens to it ----
+
+    def receive(self, sender: str, message: Message) -> None:
+        self._take(self._received_message, sender, message)
+
+    def propose(self, bodies: Sequence[bytes]) -> None:
+        self._take(self._proposed, bodies)
+
+    def read(self) -> None:
+        self._take(self._asked_to_read, self._checks.seen_index)
+
+    def transfer(self, to: str) -> None:
+        self._take(self._asked_to_transfer, to)
+
+    def peer_died(self, peer: str) -> None:
+        self._take(self._disconnected, peer)
+
+    def save_snapshot(self) -> None:
+        self._take(self._saves_snapshot)
+
+    def _take(self, action: Callable[..., None], *args: Any) -> None:
+        if self.core is None:
+            return
+        self._inbox.append((action, args))
+        if self._turn_comes:
+            return
+        self._turn_comes = True
+        if self._world.faults.batching:
+            self._events.after(int(self._random.random() * 3000), self._turn, self.life)
+        else:
+            self._events.after(0, self._turn, self.life)
+
+    def _turn(self, life: int = -1) -> None:
+        if self.core is None or self.paused or life not in (-1, self.life):
+            return
+        self._turn_comes = False
+        inbox, self._inbox = self._inbox, []
+        try:
+            for action, args in inbox:
+                action(*args)
+            self._settle()
+        except Died as death:
+            self.die(death.power)
+            return
+        except OSError as error:
+            # After a failed fsync the pages count as clean and may be lost: as after a power cut.
+            self.die(power=error.errno != errno.ENOSPC)
+            return
+        self._agree()
+        self._begin_flush()
+        self._arm()
+
+    def _settle(self) -> None:
+        """Carry out effects until there are none."""
+        core, carry_out, step = self._core, self._carry_out, self.fuse.step
+        trace = self._world.trace
+        for _ in range(_SETTLE_MAX):
+            effects = core.take()
+            if not effects:
+                return
+            for effect in effects:
+                step()
+                if trace is not None and type(effect) is not Send:
+                    trace(self.id, f"  {effect}")
+                carry_out[type(effect)](effect)
+        raise Violation("the core settles", f"{self.id} has effects without end, the last is {effects[-1]}")
+
+    @property
+    def _core(self) -> Core:
+        assert self.core is not None
+        return self.core
+
+    def _agree(self) -> None:
+        core, ledger = self._core, self._ledger
+        if core.last_index != ledger.last_index or core.term_at(core.last_index) != ledger.last_term:
+            raise Violation(
+                "core and ledger agree",
+                f"{self.id}'s core ends at {core.last_index} of term {core.term_at(core.last_index)}, its"
+                f" ledger at {ledger.last_index} of term {ledger.last_term}",
+            )
+        if core.commit_index > core.last_index or self.applied_index != core.commit_index:
+            raise Violation(
+                "applied in order",
+                f"{self.id} has applied {self.applied_index}, committed {core.commit_index} of"
+                f" {core.last_index}",
+            )
+        self._checks.has_term(self.id, core.term)
+
+    # ---- time ----
+
+    def _arm(self) -> None:
+        deadline_ms = self._core.next_deadline_ms
+        if 0 <= self._armed_ms <= deadline_ms:
+            return  # An event comes early enough; it will look again.
+        now_ms = self.now_ms()
+        # At the deadline of the node's own clock.
+        wait_us = max(0, deadline_ms - now_ms) * 1000 * 1_000_000 // self._rate
+        if wait_us > 10_000_000:
+            self._armed_ms = -1
+            return
+        self._armed_ms = deadline_ms
+        self._events.after(wait_us + 1, self._fires, self.life, deadline_ms)
+
+    def _fires(self, life: int, armed_ms: int) -> None:
+        if self.core is None or life != self.life or armed_ms != self._armed_ms:
+            return
+        self._armed_ms = -1
+        self._take(self._tick)
+
+    def _tick(self) -> None:
+        self._core.tick(self.now_ms())
+
+    # ---- events of the core ----
+
+    def _received_message(self, sender: str, message: Message) -> None:
+        if self._world.trace is not None:
+            self._trace(f"<- {sender} {message}")
+        self._core.receive(self.now_ms(), sender, message)
+        if type(message) is InstallSnapshotReply:
+            self._snapshot_answered(sender, message)
+
+    def _disconnected(self, peer: str) -> None:
+        self._core.disconnected(self.now_ms(), peer)
+
+    def _proposed(self, bodies: Sequence[bytes]) -> None:
+        core = self._core
+        if self.storage.full:
+            return  # DISK_FULL
+        self._settle()  # What the core has written so far stands before the proposal.
+        try:
+            first_index = core.propose(self.now_ms(), len(bodies))
+        except Refused as refused:
+            if self._world.trace is not None:
+                self._trace(f"refuses a proposal: {refused}")
+            return
+        if self._world.trace is not None:
+            self._trace(
+                f"is asked to append {first_index}..{first_index + len(bodies) - 1} of term {core.term}"
+            )
+        self._write(first_index, core.term, bodies)
+        for index, body in enumerate(bodies, first_index):
+            self._proposals[index] = core.term, body
+
+    def _asked_to_read(self, seen_index: int) -> None:
+        self._next_token += 1
+        self._reads[self._next_token] = seen_index
+        self._core.read(self.now_ms(), self._next_token)
+
+    def _asked_to_transfer(self, to: str) -> None:
+        try:
+            self._core.transfer(self.now_ms(), to)
+        except Refused as refused:
+            if self._world.trace is not None:
+                self._trace(f"refuses a transfer: {refused}")
+
+    # ---- effects: the ledger ----
+
+    def _save_state(self, effect: SaveState) -> None:
+        self._ledger.save_state(effect.term, effect.vote)
+        self._held.drop()
+        self._checks.saved(self.id, effect.term, effect.vote)
+
+    def _write(self, first_index: int, term: int, bodies: Sequence[bytes]) -> None:
+        self._ledger.append_bodies(first_index, term, bodies)
+        self._wrote(first_index)
+
+    def _append_noop(self, effect: AppendNoop) -> None:
+        self._write(effect.index, effect.term, [b""])
+
+    def _append(self, effect: Append) -> None:
+        self._ledger.append(effect.entries)
+        self._wrote(effect.entries.first_index)
+
+    def _wrote(self, first_index: int) -> None:
+        ledger = self._ledger
+        prev_term: int | None = ledger.term_at(first_index - 1)
+        if prev_term == NO_TERM and first_index > 0:
+            prev_term = None
+        for index in range(first_index, ledger.last_index + 1):
+            item = (ledger.term_at(index), ledger.body(index))
+            self._checks.appended(self.id, index, item, prev_term)
+            prev_term = item[0]
+
+    def _truncate(self, effect: Truncate) -> None:
+        self._checks.truncated(self.id, effect.last_index, self.applied_index)
+        self._ledger.truncate(effect.last_index)
+        self._cut(effect.last_index)
+
+    def _reset(self, effect: Reset) -> None:
+        self._ledger.reset(effect.last_index, effect.last_term, effect.next_pos)
+        self._cut(effect.last_index)
+        self.persisted_index = effect.last_index
+
+    def _cut(self, last_index: int) -> None:
+        self._held.drop()
+        self.persisted_index = min(self.persisted_index, last_index)
+        self._flush_stale = True
+
+    def _begin_flush(self) -> None:
+        if self._flush_runs or not self._ledger.dirty:
+            return
+        self._flush_runs = True
+        self._flush_stale = False
+        covered = self.storage.begin_flush()
+        if self._world.faults.page_cache or self.calm:
+            delay_us = 0
+        else:
+            delay_us = 100 + int(self._random.random() * self._world.faults.slow_fsync_ms * 1000)
+        self._events.after(delay_us, self._flush_ends, self.life, covered)
+
+    def _flush_ends(self, life: int, covered: tuple[int, int]) -> None:
+        if life == self.life:
+            self._take(self._flushed, covered)
+
+    def _flushed(self, covered: tuple[int, int]) -> None:
+        self.storage.end_flush()
+        self._flush_runs = False
+        if self._flush_stale:
+            return  # Other bytes may stand there now; the next fsync covers them.
+        self._persisted(*covered)
+
+    def _persisted(self, index: int, term: int) -> None:
+        self.persisted_index = max(self.persisted_index, index)
+        self._core.persisted(index, term)
+        for effect in self._held.release(self.persisted_index):
+            self._send(effect)
+
+    # ---- effects: messages ----
+
+    def _send(self, effect: Send) -> None:
+        message = effect.message
+        if type(message) is VoteReply and message.result is VoteResult.ACCEPT and not message.pre:
+            self._checks.voted(self.id, message.term, effect.to)
+        if self._world.trace is not None:
+            self._trace(f"-> {effect.to} {message}")
+        self._world.network.send(self.id, effect.to, message)
+
+    def _send_after_persist(self, effect: SendAfterPersist) -> None:
+        self._held.hold(effect)
+        for ready in self._held.release(self.persisted_index):
+            self._send(ready)
+
+    def _send_entries(self, effect: SendEntries) -> None:
+        small = self._world.faults.small_pushes and not self.calm
+        max_bytes = self._random.choice(_SMALL_PUSH_BYTES) if small else _PUSH_BYTES
+        entries = self._ledger.read(effect.first_index, max_bytes)
+        prev_index = effect.first_index - 1
+        push = Push(PushKind.APPEND, effect.term, prev_index, effect.prev_term, effect.commit_index, entries)
+        self._send(Send(effect.to, push))
+        self._core.pushed(effect.to, entries.last_index)
+
+    # ---- effects: what is committed ----
+
+    def _commit(self, effect: Commit) -> None:
+        core, checks = self._core, self._checks
+        if effect.index >= len(checks.committed):
+            checks.quorum_holds(self.id, core.term, effect.index, self._ledger.term_at(effect.index))
+        self._apply(effect.index)
+
+    def _apply(self, last_index: int) -> None:
+        core, ledger, checks = self._core, self._ledger, self._checks
+        for index in range(self.applied_index + 1, last_index + 1):
+            item = ledger.term_at(index), ledger.body(index)
+            checks.commits(self.id, core.term, index, item)
+            self._state = zlib.crc32(b"%d " % item[0] + item[1], self._state)
+            self.applied_index = index
+            proposal = self._proposals.pop(index, None)
+            if proposal is not None:
+                checks.acknowledge(self.id, index, *proposal)
+        if self._world.faults.remembered_commits and self._random.random() < 0.2:
+            ledger.save_checkpoint(self.applied_index)
+        self._serve_reads()
+
+    def _fail_proposals(self, effect: FailProposals) -> None:
+        for index in range(effect.first_index, effect.last_index + 1):
+            self._proposals.pop(index, None)
+
+    def _read_ready(self, effect: ReadReady) -> None:
+        self._ready.append((effect.index, effect.token))
+        self._serve_reads()
+
+    def _serve_reads(self) -> None:
+        waiting: list[tuple[int, int]] = []
+        for index, token in self._ready:
+            if index <= self.applied_index:
+                self._checks.served(self.id, self._reads.pop(token), self.applied_index)
+            else:
+                waiting.append((index, token))
+        self._ready = waiting
+
+    def _read_failed(self, effect: ReadFailed) -> None:
+        del self._reads[effect.token]
+
+    def _role_changed(self, effect: RoleChanged) -> None:
+        if effect.role is Role.LEADER:
+            core = self._core
+            self._checks.leads(self.id, self.life, effect.term, core.term_at, core.first_index)
+            chance = self._world.faults.young_deaths
+            if chance and not self.calm and self._random.random() < chance:
+                power = not self._world.faults.page_cache and self._random.random() < 0.5
+                self.fuse.light(self._random.randrange(1, _YOUNG_STEPS), power)
+
+    def _transfer_done(self, effect: TransferDone) -> None:
+        """The client that asked is told."""
+
+    # ---- snapshots ----
+
+    def _saves_snapshot(self) -> None:
+        """Save the state machine's state durably, then drop a part of the log that it covers."""
+        self._settle()
+        ledger = self._ledger
+        index = self.applied_index
+        if index <= self.snapshot.last_index:
+            return
+        if index < ledger.last_index:
+            next_pos = ledger.read(index + 1, 1).first_pos
+        else:
+            next_pos = ledger.end_pos
+        self.fuse.step()
+        self.snapshot = Snapshot(index, ledger.term_at(index), next_pos, self._state)
+        self.fuse.step()
+        keep = self._random.choice((0, 0, 3, 20))
+        first_index = ledger.delete_before(index + 1 - keep)
+        self.fuse.step()
+        self._core.log_starts_at(first_index)
+
+    def _send_snapshot(self, effect: SendSnapshot) -> None:
+        if self.snapshot.last_index < self._ledger.first_index - 1:
+            raise Violation(
+                "core and ledger agree", f"{self.id} has no snapshot before {self._ledger.first_index}"
+            )
+        self._sending[effect.to] = sending = _Sending(effect.term, self.snapshot)
+        self._send_piece(effect.to, sending)
+
+    def _send_piece(self, to: str, sending: _Sending) -> None:
+        snapshot = sending.snapshot
+        data = b"%020d" % snapshot.state
+        piece = InstallSnapshot(
+            term=sending.term,
+            last_index=snapshot.last_index,
+            last_term=snapshot.last_term,
+            next_pos=snapshot.next_pos,
+            offset=sending.offset,
+            data=data[sending.offset : sending.offset + _SNAPSHOT_PIECE_BYTES],
+            done=sending.offset + _SNAPSHOT_PIECE_BYTES >= len(data),
+        )
+        self._send(Send(to, piece))
+        self._events.after(_SNAPSHOT_PATIENCE_US, self._piece_overdue, self.life, to, sending, sending.offset)
+
+    def _piece_overdue(self, life: int, to: str, sending: _Sending, offset: int) -> None:
+        if life == self.life:
+            self._take(self._send_piece_again, to, sending, offset)
+
+    def _send_piece_again(self, to: str, sending: _Sending, offset: int) -> None:
+        if self._sending.get(to) is not sending or sending.offset != offset:
+            return
+        sending.tries += 1
+        if sending.tries > _SNAPSHOT_TRIES or self._core.term != sending.term:
+            self._snapshot_ends(to, sending, ok=False)
+        else:
+            self._send_piece(to, sending)
+
+    def _snapshot_answered(self, sender: str, reply: InstallSnapshotReply) -> None:
+        sending = self._sending.get(sender)
+        if sending is None or reply.term != sending.term or reply.last_index != sending.snapshot.last_index:
+            return
+        if reply.code != DLedgerCode.SUCCESS or reply.done:
+            self._snapshot_ends(sender, sending, ok=reply.code == DLedgerCode.SUCCESS)
+        elif reply.offset != sending.offset:
+            sending.offset = reply.offset
+            sending.tries = 0
+            self._send_piece(sender, sending)
+
+    def _snapshot_ends(self, to: str, sending: _Sending, ok: bool) -> None:
+        del self._sending[to]
+        if self._core.term == sending.term:
+            self._core.snapshot_sent(self.now_ms(), to, ok)
+
+    def _snapshot_piece(self, effect: SnapshotPiece) -> None:
+        piece = effect.piece
+        key = (effect.sender, piece.term, piece.last_index)
+        if self._receiving != key:
+            self._receiving = key
+            self._received.clear()
+        if piece.offset == len(self._received):
+            self._received += piece.data
+            if piece.done:
+                delay_us = int(self._random.random() * 20_000)
+                self._events.after(delay_us, self._piece_written, self.life, piece, int(self._received))
+                return
+        if not piece.done:
+            reply = InstallSnapshotReply(
+                piece.term, DLedgerCode.SUCCESS, piece.last_index, len(self._received), False
+            )
+            self._send(Send(effect.sender, reply))
+
+    def _piece_written(self, life: int, piece: InstallSnapshot, state: int) -> None:
+        if life == self.life:
+            self._take(self._snapshot_is_durable, piece, state)
+
+    def _snapshot_is_durable(self, piece: InstallSnapshot, state: int) -> None:
+        self.fuse.step()
+        self._received_snapshot = Snapshot(piece.last_index, piece.last_term, piece.next_pos, state)
+        if piece.last_index > self.snapshot.last_index:  # A newer one may have come in a term gone by.
+            self.snapshot = self._received_snapshot
+        self.fuse.step()
+        self._receiving = None
+        self._core.snapshot_received(self.now_ms(), piece, True)
+
+    def _install_received(self, effect: InstallReceived) -> None:
+        snapshot = self._received_snapshot
+        if (snapshot.last_index, snapshot.last_term) != (effect.last_index, effect.last_term):
+            raise Violation(
+                "core and ledger agree", f"{self.id} installs {effect}, its snapshot is {snapshot}"
+            )
+        self.applied_index, self._state = snapshot.last_index, snapshot.state
+        self._proposals.clear()
+        self._serve_reads()
+
+    # ---- what a reader of a trace sees ----
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Applied index and checksum of the state machine."""
+        return self.applied_index, self._state
+
+    def _trace(self, text: str) -> None:
+        assert self._world.trace is not None
+        self._world.trace(self.id, text)
