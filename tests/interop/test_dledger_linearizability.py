@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.interop.harness.cluster import ledgermq
+from tests.interop.harness.cluster import ledgermq, tracebacks
 from tests.interop.harness.cuttable import Cuttable
 from tests.interop.harness.history import History, Operation, Porcupine
 from tests.interop.harness.programs import Program, free_port
@@ -204,6 +204,7 @@ def test_a_disturbed_groups_history_is_linearizable(porcupine: Porcupine, tmp_pa
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     picture = tmp_path / "history.html"
     assert porcupine.check(lines, picture) == "Ok", f"after {done}, see {picture}"
+    assert not tracebacks(tmp_path)
 
 
 @pytest.mark.parametrize("lie", ["lost", "stale", "twisted"])

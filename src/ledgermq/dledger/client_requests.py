@@ -14,6 +14,7 @@ from ledgermq.dledger.codes import DLedgerCode, Role
 from ledgermq.dledger.committed import Committed
 from ledgermq.dledger.core import Core
 from ledgermq.dledger.driver import Driver
+from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.log_reader import LogReader
 from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries, FailProposals, ReadFailed, ReadReady, TransferDone
@@ -131,14 +132,13 @@ class ClientRequests:
         entry = self._reader.recent(index, 1, index)
         if entry is not None:
             done(code, entry)
-        else:
-            self._reader.fetch(
-                index,
-                1,
-                index,
-                lambda read: done(code, read),
-                lambda error: done(DLedgerCode.DISK_ERROR, None),
-            )
+            return
+
+        def failed(error: BaseException) -> None:
+            log.warning("entry %d cannot be read: %s", index, error)
+            done(error.code if isinstance(error, LedgerError) else DLedgerCode.DISK_ERROR, None)
+
+        self._reader.fetch(index, 1, index, lambda read: done(code, read), failed)
 
     def _read_ready(self, effect: ReadReady) -> None:
         for done in self._reads.take(effect.token):

@@ -190,6 +190,13 @@ class Committed:
 
     # ---- snapshots ----
 
+    def needed_from(self) -> int:
+        """The lowest entry that may have to be applied again: behind the oldest snapshot. On a worker."""
+        if self._snapshots is None:
+            return self.commit_index + 1
+        indexes = self._snapshots.indexes()
+        return indexes[0] + 1 if indexes else 0
+
     def load_received(self, last_index: int, last_term: int) -> None:
         """A snapshot from the leader is in the directory and replaces the state; entries wait meanwhile."""
         self.commit_index = max(self.commit_index, last_index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.ledger import Ledger, LedgerError
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.workers import Worker
 
@@ -30,7 +30,10 @@ class LogReader:
             return self._last
         if not self._ledger.in_memory(first_index):
             return None
-        self._last = self._ledger.read(first_index, max_bytes, last_index)
+        try:
+            self._last = self._ledger.read(first_index, max_bytes, last_index)
+        except LedgerError:  # the log was shortened in between; ``fetch`` will say so
+            return None
         self._asked = asked
         return self._last
 

@@ -17,3 +17,8 @@ def monotonic_ms() -> int:
 def today() -> int:
     """The number of the local date; it grows by one each midnight."""
     return datetime.date.today().toordinal()
+
+
+def local_hour() -> int:
+    """The hour of the day here, 0 to 23."""
+    return time.localtime().tm_hour
