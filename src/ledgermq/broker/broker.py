@@ -52,6 +52,7 @@ from ledgermq.broker.persistence import (
     ConfigFiles,
 )
 from ledgermq.broker.pull import PullAccess, PullHandlers
+from ledgermq.broker.pull_path import PullPath
 from ledgermq.broker.queue_reads import queue_range
 from ledgermq.broker.registration import Registrar
 from ledgermq.broker.schedule import DelayOffsetFile, Scheduler
@@ -235,6 +236,10 @@ class Broker:
             self._grown,
             self._fatal,
         )
+        access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
+        self._pull_path = PullPath(
+            store.reader, self.offsets, access.version, self.clients.compensate, now_ms
+        )
         self._path = SendPath(
             store.log,
             self._commits,
@@ -245,6 +250,7 @@ class Broker:
             queue_of=store.queue,
             traffic_of=self._traffic_of,
             now_ms=now_ms,
+            following=self._pull_path,
         )
         levels = DelayLevels(self.settings.store.message_delay_level)
         self._scheduler = Scheduler(levels, self.topics, store, self._path, self._commits, now_ms)
@@ -253,10 +259,10 @@ class Broker:
             self._scheduler.load(delays)
         self._track_files()
         self._registrar = Registrar(config, self.topics, RemotingClient(), self.address, self._ha_address())
-        access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
         self._pulls = PullHandlers(
             config,
             access,
+            self._pull_path,
             store.reader,
             store.queue,
             self.offsets,
@@ -349,6 +355,7 @@ class Broker:
         """An operator has changed settings: those that were copied are copied again."""
         config, store = self.settings.broker, self.settings.store
         self._path.configure(config.region_id, config.trace_on, store.max_message_size)
+        self._pull_path.forget()
         self.store.apply_config()
         self._registrar.register_all()
 

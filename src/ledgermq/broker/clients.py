@@ -91,6 +91,8 @@ class ClientRegistry(Generic[C]):
         """(group, topic) -> what a consumer without heartbeats last asked for, and when; oldest first."""
         self._changed: dict[str, None] = {}
         """Groups whose members are to be notified."""
+        self.subscription_changes = 0
+        """Counts every change of a consumer group's being there, of its message model and subscriptions."""
 
     # ---- questions ----
 
@@ -168,7 +170,9 @@ class ClientRegistry(Generic[C]):
             known.client = client
             self._refresh(known, now_ms)
         group.consume_type = str(data.consume_type)
-        group.message_model = str(data.message_model)
+        if group.message_model != data.message_model:
+            group.message_model = str(data.message_model)
+            self.subscription_changes += 1
         group.consume_from_where = str(data.consume_from_where)
         changed = known is None
         if not without_sub and self._subscribe(name, group, subscriptions):
@@ -190,11 +194,14 @@ class ClientRegistry(Generic[C]):
                 changed = True
                 self._groups_by_topic.setdefault(topic, {})[name] = None
                 group.subscriptions[topic] = subscription
+                self.subscription_changes += 1
             elif subscription.sub_version > old.sub_version:
                 group.subscriptions[topic] = subscription
+                self.subscription_changes += 1
         for topic in [topic for topic in group.subscriptions if topic not in topics]:
             changed = True
             del group.subscriptions[topic]
+            self.subscription_changes += 1
             self._unsubscribe(name, topic)
         return changed
 
@@ -314,6 +321,7 @@ class ClientRegistry(Generic[C]):
             for topic in group.subscriptions:
                 self._unsubscribe(member.group, topic)
             del self.consumer_groups[member.group]
+            self.subscription_changes += 1
 
     def check_invariants(self) -> None:
         """For tests: every index tells the same story."""

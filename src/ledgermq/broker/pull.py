@@ -20,6 +20,7 @@ from ledgermq.broker.heartbeat import BROADCASTING, SubscriptionData
 from ledgermq.broker.names import check_group
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.parked_pulls import ParkedPulls
+from ledgermq.broker.pull_path import PULL_BYTES_MAX, PullPath, PullPermit, pull_answer
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
 from ledgermq.broker.traffic import Traffic
@@ -37,8 +38,6 @@ SYS_COMMIT_OFFSET: Final = 1
 SYS_SUSPEND: Final = 2
 SYS_SUBSCRIPTION: Final = 4
 
-PULL_BYTES_MAX: Final = 128 * 1024 * 1024
-"""What a pull that states no limit may take, before the broker's own limits (Java: ``MAX_PULL_MSG_SIZE``)."""
 ALL_TAGS: Final = "*"
 
 _CODES: Final = {
@@ -81,7 +80,7 @@ def tag_codes(expression: str) -> frozenset[int] | None:
 class Pull:
     """One request, from its arrival to its answer; ``offset`` moves on when what came matched no tag."""
 
-    __slots__ = ("command", "connection", "group", "header", "offset", "tags", "topic", "traffic")
+    __slots__ = ("command", "connection", "group", "header", "offset", "stated", "tags", "topic", "traffic")
 
     def __init__(
         self,
@@ -91,6 +90,7 @@ class Pull:
         topic: TopicConfig,
         group: SubscriptionGroupConfig,
         tags: frozenset[int] | None,
+        stated: SubscriptionData | None,
         traffic: Traffic,
     ) -> None:
         self.traffic = traffic
@@ -100,6 +100,8 @@ class Pull:
         self.topic = topic
         self.group = group
         self.tags = tags
+        self.stated = stated
+        """The subscription, if the pull carries it."""
         self.offset = header.queue_offset
 
 
@@ -120,6 +122,12 @@ class PullAccess:
         self._groups = groups
         self._clients = clients
 
+    def version(self) -> int:
+        """Another number than before when any table that :meth:`check` looks at has changed. Settings are not
+        in it."""
+        topics, groups = self._topics.data_version, self._groups.data_version
+        return topics.counter + groups.counter + self._clients.subscription_changes
+
     def check(self, command: Command, connection: Connection, header: PullMessage, now_ms: int) -> Pull:
         """Raises PeerError with what forbids the pull."""
         if self._config.broker_permission & PERM_READ == 0:
@@ -128,14 +136,17 @@ class PullAccess:
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         group = self._group(header, now_ms)
         topic = self._topic(header)
+        stated = None
         if header.sys_flag & SYS_SUBSCRIPTION:
-            tags = self._stated(header, now_ms)
+            stated = self._stated(header)
+            self._clients.compensate(header.consumer_group, header.topic, stated, now_ms)
+            tags = tag_codes(stated.sub_string or "")
         else:
             tags = self._registered(header, group)
         traffic = self._stats.gets(
             header.consumer_group, header.topic, system=self._topics.is_system(header.topic)
         )
-        return Pull(command, connection, header, topic, group, tags, traffic)
+        return Pull(command, connection, header, topic, group, tags, stated, traffic)
 
     def _group(self, header: PullMessage, now_ms: int) -> SubscriptionGroupConfig:
         name = header.consumer_group
@@ -162,17 +173,13 @@ class PullAccess:
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         return topic
 
-    def _stated(self, header: PullMessage, now_ms: int) -> frozenset[int] | None:
-        """The pull carries its subscription."""
+    def _stated(self, header: PullMessage) -> SubscriptionData:
+        """The subscription that the pull carries."""
         kind = header.expression_type or "TAG"
         if kind != "TAG":
             raise _no_filter(kind)
         expression = header.subscription or ALL_TAGS
-        subscription = SubscriptionData(
-            topic=header.topic, sub_string=expression, sub_version=header.sub_version
-        )
-        self._clients.compensate(header.consumer_group, header.topic, subscription, now_ms)
-        return tag_codes(expression)
+        return SubscriptionData(topic=header.topic, sub_string=expression, sub_version=header.sub_version)
 
     def _registered(self, header: PullMessage, group: SubscriptionGroupConfig) -> frozenset[int] | None:
         """The pull relies on the subscription of the group's heartbeats."""
@@ -207,7 +214,7 @@ def _no_filter(kind: str) -> PeerError:
 
 
 class PullHandlers:
-    """Serves pulls, parks them, wakes them.
+    """Serves pulls, parks them, wakes them. What it has allowed, ``path`` may repeat.
 
     ``executor`` reads what is not in memory, so that one slow disk read stops nobody else. ``missed`` counts
     the pulls that found nothing. Waiting is measured by ``monotonic_ms``, a clock that nobody sets.
@@ -217,6 +224,7 @@ class PullHandlers:
         self,
         config: BrokerConfig,
         access: PullAccess,
+        path: PullPath,
         reader: MessageReader,
         queue_of: Callable[[bytes, int], ConsumeQueue],
         offsets: OffsetTable,
@@ -227,6 +235,7 @@ class PullHandlers:
     ) -> None:
         self._config = config
         self._access = access
+        self._path = path
         self._reader = reader
         self._queue_of = queue_of
         self._offsets = offsets
@@ -250,6 +259,8 @@ class PullHandlers:
         result = self._get(pull, queue)
         if result.status is GetStatus.COLD:
             return self._read_cold(pull, queue, result)
+        if result.status is GetStatus.FOUND:
+            self._path.allow(_permit(pull, queue))
         return self._answer_or_park(pull, queue, result)
 
     def _get(self, pull: Pull, queue: ConsumeQueue) -> GetResult:
@@ -295,17 +306,8 @@ class PullHandlers:
         self._offsets.commit_pulled(header.consumer_group, header.topic, header.queue_id, next_offset)
         if code == ResponseCode.SUCCESS:
             pull.traffic.add(result.count, len(result.payload))
-        answer = response(code, result.status.name)
-        answer.ext = {
-            "suggestWhichBrokerId": "0",
-            "nextBeginOffset": str(next_offset),
-            "minOffset": str(result.min_offset),
-            "maxOffset": str(result.max_offset),
-            "topicSysFlag": str(pull.topic.topic_sys_flag),
-            "groupSysFlag": str(pull.group.group_sys_flag),
-        }
-        answer.body = result.payload
-        return answer
+        topic_sys_flag, group_sys_flag = pull.topic.topic_sys_flag, pull.group.group_sys_flag
+        return pull_answer(code, result.status.name, result, topic_sys_flag, group_sys_flag)
 
     # ---- parked pulls ----
 
@@ -360,6 +362,21 @@ class PullHandlers:
     def _release(self, queue: ConsumeQueue, pull: Pull) -> bool:
         self._end(queue, pull)
         return True
+
+
+def _permit(pull: Pull, queue: ConsumeQueue) -> PullPermit:
+    header = pull.header
+    return PullPermit(
+        header.consumer_group,
+        header.topic,
+        queue,
+        pull.tags,
+        header.sub_version,
+        pull.stated,
+        pull.topic.topic_sys_flag,
+        pull.group.group_sys_flag,
+        pull.traffic,
+    )
 
 
 def _unreadable(queue: ConsumeQueue, error: OSError) -> Command:

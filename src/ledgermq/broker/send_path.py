@@ -59,7 +59,7 @@ class SendTopic:
 
 
 class SendPath(FastPath):
-    """Appends sent messages.
+    """Appends sent messages; frames that are no sends are offered to ``following``.
 
     ``known`` are all topics that were written to since the start, ``topics`` those of them that clients may
     send to without a further check.
@@ -77,6 +77,7 @@ class SendPath(FastPath):
         queue_of: Callable[[bytes, int], ConsumeQueue],
         traffic_of: Callable[[bytes], Traffic],
         now_ms: Callable[[], int],
+        following: FastPath | None = None,
     ) -> None:
         self.topics: dict[bytes, SendTopic] = {}
         self.known: dict[bytes, SendTopic] = {}
@@ -87,6 +88,7 @@ class SendPath(FastPath):
         self._queue_of: Callable[[bytes, int], ConsumeQueue] = queue_of
         self._traffic_of: Callable[[bytes], Traffic] = traffic_of
         self._now_ms: Callable[[], int] = now_ms
+        self._following: FastPath = following or FastPath()
         self._store_host_hex: bytes = commit_log.store_host.hex().upper().encode()
         self._frame: SendFrame = SendFrame()
         self._scan: PropertyScan = PropertyScan()
@@ -118,7 +120,7 @@ class SendPath(FastPath):
     def take(self, connection: Connection, frame: bytes, at: i64, end: i64) -> bool:
         send = self._frame
         if not send.read(frame, at, end):
-            return False
+            return self._following.take(connection, frame, at, end)
         topic = self.topics.get(send.topic)
         outbox = connection.attachment
         if topic is None or not isinstance(outbox, Outbox) or send.sys_flag & REFUSED_SYS_FLAGS != 0:

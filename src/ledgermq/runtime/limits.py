@@ -90,6 +90,9 @@ KV_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 
 PARKED_MAX: Final = 100_000
 """Pulls parked at once; one more is answered at once with 'nothing found'."""
+PULL_PERMITS_MAX: Final = 50_000
+"""Pulls (a queue, group and subscription) that need not be checked again, about 500 bytes each; beyond it all
+are forgotten."""
 PARKED_MS_MAX: Final = 120_000
 """The longest a pull may wait; Java's clients ask for 15 to 30 seconds."""
 WAITING_REPLIES_BYTES_MAX: Final = 32 * 1024 * 1024

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.remoting.pulls import pull_frames
 from tests.property.remoting.sends import damaged, send_frames
 from tests.unit.remoting.frames import JAVA, decode, fields, frame
 
+from ledgermq.broker.pull_frame import PullFrame
 from ledgermq.broker.send_frame import SendFrame
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, FrameError, PeerError, decode_command, encode_command
@@ -81,14 +83,14 @@ def test_decode_command(header: bytes, encoding: int, body: bytes) -> None:
 
 
 @given(
-    st.one_of(damaged(st.sampled_from(list(JAVA.values()))), damaged(send_frames())),
+    st.one_of(damaged(st.sampled_from(list(JAVA.values()))), damaged(send_frames()), damaged(pull_frames())),
     st.sampled_from([b"", b"\xff\xff\xff\xff"]),
 )
 @settings(max_examples=1000)
 def test_damaged_frames(data: bytes, around: bytes) -> None:
     at, end = len(around), len(around) + len(data)
-    send = SendFrame()
-    send.read(around + data + around, at, end)
+    SendFrame().read(around + data + around, at, end)
+    PullFrame().read(around + data + around, at, end)
     try:
         command = decode_command(around + data + around, at, end)
     except FrameError:
@@ -116,10 +118,11 @@ def check_refusal(decoder: Any, *arguments: Any) -> None:
 
 @given(BYTES)
 @settings(max_examples=500)
-def test_send_frame_never_raises(data: bytes) -> None:
+def test_readers_of_frames_never_raise(data: bytes) -> None:
     for encoding in (0, 1):
         framed = frame(data, encoding=encoding)
         SendFrame().read(framed, 0, len(framed))
+        PullFrame().read(framed, 0, len(framed))
 
 
 NAMES = sorted({f.encode_name for _, kind in REQUESTS.values() for f in msgspec.structs.fields(kind)})

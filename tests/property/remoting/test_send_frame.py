@@ -12,7 +12,8 @@ from tests.property.remoting.sends import damaged, general, send_frames
 from tests.unit.remoting.frames import JAVA
 
 from ledgermq.broker import send_frame
-from ledgermq.broker.send_frame import BAD, SendFrame, parse_int
+from ledgermq.broker.request_frame import BAD, parse_int
+from ledgermq.broker.send_frame import SendFrame
 
 
 def check(frame: bytes, before: bytes = b"", behind: bytes = b"") -> bool:
