@@ -35,5 +35,13 @@ def test_a_hash_goes_on_from_any_place():
         assert signed32(state) == java_hash(text)
 
 
+def test_each_place_of_a_character():
+    for size in range(12):
+        for at in range(size):
+            for character in ("\x00", "~", "\x7f", "é", "中", "😀"):
+                text = "x" * at + character + "y" * (size - at - 1)
+                assert java_hash(text.encode()) == by_definition(text), text
+
+
 def test_broken_utf8_hashes_as_the_replacement_character():
     assert java_hash(b"a\xffb") == by_definition("a\ufffdb")

@@ -23,7 +23,8 @@ def unit(body: bytes, properties: bytes = b"", flag: int = 0) -> bytes:
 
 
 def append_batch(store: MessageStore, batch: bytes) -> list[int]:
-    return store.log.append_batch(store.queue(b"T", 0), 0, BEGIN_MS, HOST, BEGIN_MS, 0, batch)
+    offsets = store.log.append_batch(store.queue(b"T", 0), 0, BEGIN_MS, HOST, BEGIN_MS, 0, batch)
+    return [offset for (offset,) in struct.iter_unpack(">q", offsets)]
 
 
 def test_nothing_is_visible_before_the_commit():
