@@ -20,13 +20,13 @@ at   field         bytes  note
 Both CRCs are without their sign bit, and 1 where that gives 0: 0 means that there is none. An entry without
 them is believed when its numbers fit.
 
-An entry and 8 bytes more must fit the rest of a file. Where the next does not, a *blank* ends the file: int32
--1, int32 size of the rest. Behind the log's end there are only zeros.
+An entry and 8 bytes more must fit the rest of a file. Where the next does not, a *blank* ends the file:
+int32 -1, int32 size of the rest. Behind the log's end there are only zeros.
 
 A *filler* holds the place of what a snapshot has: an entry with the index and term of the last entry in the
 snapshot. With ``FILLER`` as its channel its zeros reach to where the first real entry begins, with
-``FILLER_FILE`` the first real entry begins the next file. Java takes it for an entry, and so goes on counting
-where the log goes on.
+``FILLER_FILE`` the first real entry begins the next file. Java takes it for an entry, and so goes on
+counting where the log goes on.
 
 An index unit: 4 magic, 8 pos, 4 size, 8 index, 8 term; that of entry i lies at 32 * i.
 
@@ -117,9 +117,7 @@ def encode_bodies(
             head = _HEAD_1.pack(1, size, index, term, pos, 0)
             parts.append(head)
             parts.append(
-                _HEAD_2.pack(
-                    crc32(head) & 0x7FFFFFFF or 1, crc32(body) & 0x7FFFFFFF or 1, len(body)
-                )
+                _HEAD_2.pack(crc32(head) & 0x7FFFFFFF or 1, crc32(body) & 0x7FFFFFFF or 1, len(body))
             )
             parts.append(body)
             units.append(_UNIT.pack(1, pos, size, index, term))
@@ -223,11 +221,49 @@ class IndexUnit:
         self.term = read_i64_be(data, at + 24)
 
 
+class UnitScan:
+    """Walks along index units: they must be those of entry ``index`` and the ones after it.
+
+    ``pos`` is where the next entry must begin, unless it begins the next data file.
+    """
+
+    def __init__(self, index: i64, pos: i64, data_file_bytes: i64) -> None:
+        self.index: i64 = index
+        self.term: i64 = 0
+        self.pos: i64 = pos
+        self.data_file_bytes: i64 = data_file_bytes
+        self.runs: list[tuple[int, int]] = []
+
+    def feed(self, data: bytes) -> bool:
+        """Whether all of ``data`` are such units."""
+        at: i64 = 0
+        end: i64 = len(data)
+        while at < end:
+            if end - at < INDEX_UNIT_BYTES or i64(read_i32_be(data, at)) != ENTRY_MAGIC:
+                return False
+            pos: i64 = read_i64_be(data, at + 4)
+            size: i64 = i64(read_i32_be(data, at + 12))
+            term: i64 = read_i64_be(data, at + 24)
+            if read_i64_be(data, at + 16) != self.index or term < self.term or size < ENTRY_HEAD_BYTES:
+                return False
+            if pos != self.pos:
+                file_end: i64 = self.pos // self.data_file_bytes * self.data_file_bytes + self.data_file_bytes
+                if pos != file_end:
+                    return False
+            if term > self.term or len(self.runs) == 0:
+                self.runs.append((int(self.index), int(term)))
+            self.index += 1
+            self.term = term
+            self.pos = pos + size
+            at += INDEX_UNIT_BYTES
+        return True
+
+
 class EntryScan:
     """Walks along entries that follow one another, and collects what is known of them.
 
-    ``pos``, ``index`` and ``term``: the next entry must begin at this position, have this index (-1: any) and
-    at least this term.
+    ``pos``, ``index`` and ``term``: the next entry must begin at this position, have this index (-1: any)
+    and at least this term.
     """
 
     def __init__(self, index: i64, term: i64, pos: i64, with_units: bool) -> None:
@@ -285,11 +321,12 @@ class EntryScan:
             pos: i64 = read_i64_be(data, at + 24)
             if pos != self.pos:
                 return self._damaged(f"an entry of position {pos}")
-            if index != self.index and self.index >= 0 or index < 0:
+            if (index != self.index and self.index >= 0) or index < 0:
                 return self._damaged(f"entry {index} where {self.index} was due")
             if term < self.term or term < 0:
                 return self._damaged(f"entry {index} of term {term} after term {self.term}")
-            if read_i32_be(data, at + 32) == FILLER or read_i32_be(data, at + 32) == FILLER_FILE:
+            channel: i64 = i64(read_i32_be(data, at + 32))
+            if channel in (FILLER, FILLER_FILE):
                 return self._damaged(f"entry {index} is a filler")
             crc: i64 = i64(read_i32_be(data, at + 36))
             if crc != 0 and crc != entry_crc(data[at : at + 36]):

@@ -1,7 +1,7 @@
 """What a member's log must be able to do.
 
-Entries have indexes from 0 without a gap, terms that never fall, and positions in the data file: those that the
-leader gave them, so that the files of all members are the same bytes.
+Entries have indexes from 0 without a gap, terms that never fall, and positions in the data file: those
+that the leader gave them, so that the files of all members are the same bytes.
 
 ==========================================  ===================================================
 function                                    may run on
@@ -13,9 +13,9 @@ read, body, in_memory                       any thread, at any time
 everything else                             the owner's thread
 ==========================================  ===================================================
 
-Rules of this file: what raises LedgerError has changed nothing. OSError: an append has changed nothing either
-(ENOSPC: ask again later); after any other call that raises it, and after an append that raises it with another
-errno, the ledger is not to be used any more.
+Rules of this file: what raises LedgerError has changed nothing. OSError: an append has changed nothing
+either (ENOSPC: ask again later); after any other call that raises it, and after an append that raises it
+with another errno, the ledger is not to be used any more.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Ledger(Protocol):
         """Write a leader's entries behind the end: the position of each. Raises LedgerError, OSError."""
 
     def append(self, entries: Entries) -> None:
-        """Write entries of a leader as they are, if they follow the last one. Raises LedgerError, OSError."""
+        """Write entries of a leader as they are, if they follow the last one. Raises LedgerError,
+        OSError."""
 
     def read(self, first_index: int, max_bytes: int, last_index: int | None = None) -> Entries:
         """Entries of one data file, at most ``max_bytes`` but for a single larger one, checked.
@@ -94,7 +95,8 @@ class Ledger(Protocol):
         """Durably remove all entries after ``last_index``. Raises LedgerError, OSError."""
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
-        """Durably drop everything; the next entry follows ``last_index``, at ``next_pos``. Raises OSError."""
+        """Durably drop everything; the next entry follows ``last_index``, at ``next_pos``. Raises
+        OSError."""
 
     def flush(self) -> tuple[int, int]:
         """Make durable what was written before: index and term of the last entry of it. Raises OSError."""

@@ -12,7 +12,7 @@ from ledgermq.store.disk import Disk
 def open_ledger(settings: DLedgerSettings, disk: Disk) -> Ledger:
     """Open it and recover what a crash left, which may take a while. Raises OSError, LedgerError."""
     if settings.store_type == "MEMORY":
-        return MemoryLedger()
+        return MemoryLedger(settings.mapped_file_size_for_entry_data)
     return FileLedger(
         disk,
         settings.directory,

@@ -109,6 +109,10 @@ MAPPED_LOG_FILES_MAX: Final = 16
 
 ENTRY_BODY_BYTES_MAX: Final = 4 * 1024 * 1024 - 48
 """Of one entry: with its head it must fit the 4 MiB buffer through which Java's nodes write and push."""
+RECENT_ENTRY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The newest entries of one group, kept in memory for followers in step; older ones are read from disk."""
+UNWRITTEN_INDEX_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Index units of one group that wait to be written; with more, a disk that does not take them is full."""
 APPEND_BATCH_COUNT_MAX: Final = 10_000
 """Entries of one append; a leader keeps no more uncommitted ones either (Java: ``maxPendingRequestsNum``)."""
 MEMBER_NAME_BYTES_MAX: Final = 255
