@@ -49,30 +49,34 @@ class Cuttable:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # aborted transports close in the next turns of the loop
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refuses:
-            writer.transport.abort()
-            return
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = {writer}
         try:
+            self._writers.add(writer)
+            if self._refuses:
+                return
             there, out = await asyncio.open_connection("127.0.0.1", self._target_port)
+            writers.add(out)
+            self._writers.add(out)
+            pumps = [asyncio.create_task(self._pump(*ends)) for ends in ((reader, out), (there, writer))]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
         except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, out}
-        tasks = {
-            asyncio.create_task(self._pump(reader, out)),
-            asyncio.create_task(self._pump(there, writer)),
-        }
-        self._tasks |= tasks
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        self._tasks -= tasks
-        self._writers -= {writer, out}
-        writer.transport.abort()
-        out.transport.abort()
+            pass
+        finally:
+            self._writers -= writers
+            for one in writers:
+                one.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
