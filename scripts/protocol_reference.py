@@ -16,9 +16,11 @@ from typing import Final
 import msgspec
 from msgspec.inspect import BoolType, IntType, UnionType, type_info
 
+from ledgermq.remoting.broker_headers import SEND_V2_LETTERS, SendMessage
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.headers import REQUESTS, SEND_V2_LETTERS, SendMessage, request
+from ledgermq.remoting.headers import request
+from ledgermq.remoting.requests import REQUESTS
 from ledgermq.testing import LocalBroker
 
 BEGIN: Final = "<!-- The tables from here on are written by `make docs`. -->\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scripts import protocol_reference
 
-from ledgermq.remoting.headers import REQUESTS
+from ledgermq.remoting.requests import REQUESTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocols.md"
 

@@ -19,8 +19,9 @@ from ledgermq.nameserver import NameServer
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import GetRouteInfo, request
+from ledgermq.remoting.headers import request
 from ledgermq.remoting.json_body import decode_json, parse_json
+from ledgermq.remoting.nameserver_headers import GetRouteInfo
 from ledgermq.remoting.register_body import body_crc32, encode_register_body
 from ledgermq.remoting.route_data import (
     QueueMapping,

@@ -15,16 +15,11 @@ from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
+from ledgermq.remoting.broker_headers import ConfigVersionReply, ViewBrokerStats
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    ConfigVersionReply,
-    ViewBrokerStats,
-    decode_header,
-    json_response,
-    response,
-)
+from ledgermq.remoting.headers import decode_header, json_response, response
 from ledgermq.remoting.json_body import encode_json
 from ledgermq.remoting.route_data import KvTable, TopicList
 from ledgermq.remoting.topic_config import DataVersion

@@ -19,18 +19,11 @@ from ledgermq.broker.heartbeat import CheckClient, ConsumerData, HeartbeatData
 from ledgermq.broker.names import check_group, check_topic
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
+from ledgermq.remoting.broker_headers import ConsumerGroup, UnregisterClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    ConsumerGroup,
-    UnregisterClient,
-    decode_body,
-    decode_header,
-    json_response,
-    oneway,
-    response,
-)
+from ledgermq.remoting.headers import decode_body, decode_header, json_response, oneway, response
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE, SYS_FLAG_UNIT_SUB
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.runtime.limits import CLIENT_ID_CHARS_MAX

@@ -11,18 +11,11 @@ from ledgermq.broker.clients import ClientRegistry, Member
 from ledgermq.broker.heartbeat import SubscriptionData
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.message import names
+from ledgermq.remoting.broker_headers import ConsumerGroup, Group, ProducerGroup, SubscriptionOfGroup
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    ConsumerGroup,
-    Group,
-    ProducerGroup,
-    SubscriptionOfGroup,
-    Topic,
-    decode_header,
-    json_response,
-)
+from ledgermq.remoting.headers import Topic, decode_header, json_response
 from ledgermq.remoting.route_data import TopicList
 
 

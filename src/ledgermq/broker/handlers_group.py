@@ -11,20 +11,11 @@ from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.persistence import GROUPS_FILE, OFFSETS_FILE, ConfigFiles
 from ledgermq.broker.stats import BrokerStats
+from ledgermq.remoting.broker_headers import DeleteGroup, Group, GroupForbidden, GroupPage, GroupPageReply
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    DeleteGroup,
-    Group,
-    GroupForbidden,
-    GroupPage,
-    GroupPageReply,
-    decode_body,
-    decode_header,
-    json_response,
-    response,
-)
+from ledgermq.remoting.headers import decode_body, decode_header, json_response, response
 from ledgermq.remoting.json_body import encode_json
 from ledgermq.remoting.topic_config import DataVersion
 

@@ -10,20 +10,18 @@ from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
-from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
+from ledgermq.remoting.broker_headers import (
     OffsetReply,
     QueryConsumerOffset,
     SearchOffset,
     StoreTimeReply,
     TopicQueue,
     UpdateConsumerOffset,
-    decode_header,
-    json_response,
-    response,
 )
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.headers import decode_header, json_response, response
 from ledgermq.store.message_store import MessageStore
 from ledgermq.store.reading import GetStatus
 

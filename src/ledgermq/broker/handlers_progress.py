@@ -18,19 +18,17 @@ from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.queue_reads import QUEUES_PER_TURN, queue_range, store_ms
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
-from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
+from ledgermq.remoting.broker_headers import (
     BrokerConsumeStats,
     CloneGroupOffset,
     ConsumeStats,
     QueryCorrectionOffset,
     TopicGroup,
-    decode_header,
-    json_response,
-    response,
 )
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.headers import decode_header, json_response, response
 from ledgermq.remoting.json_body import encode_object_map
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.message_store import MessageStore

@@ -20,17 +20,11 @@ from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
 from ledgermq.message.properties import find_property
 from ledgermq.message.record import RecordError, decode_record
+from ledgermq.remoting.broker_headers import QueryConsumeQueue, QueryMessage, QueryMessageReply, ViewMessage
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    QueryConsumeQueue,
-    QueryMessage,
-    QueryMessageReply,
-    ViewMessage,
-    decode_header,
-    response,
-)
+from ledgermq.remoting.headers import decode_header, response
 from ledgermq.remoting.json_body import encode_json
 from ledgermq.runtime.config import StoreConfig
 from ledgermq.runtime.limits import ANSWER_BYTES_MAX

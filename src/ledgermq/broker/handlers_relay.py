@@ -14,17 +14,11 @@ from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
 from ledgermq.message.ids import MessageIdError, parse_offset_message_id
+from ledgermq.remoting.broker_headers import ConsumeDirectly, ConsumerRunningInfo, ConsumerStatus
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import CallTimeoutError, Connection, Handler, RemotingError
-from ledgermq.remoting.headers import (
-    ConsumeDirectly,
-    ConsumerRunningInfo,
-    ConsumerStatus,
-    decode_header,
-    request,
-    response,
-)
+from ledgermq.remoting.headers import decode_header, request, response
 from ledgermq.remoting.json_body import JsonError, decode_json, encode_json, encode_object_map, parse_json
 from ledgermq.store.message_store import MessageStore
 

@@ -19,10 +19,11 @@ from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
+from ledgermq.remoting.broker_headers import ResetOffset
 from ledgermq.remoting.codes import LANGUAGE_NAMES, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import ResetOffset, decode_header, json_response, oneway
+from ledgermq.remoting.headers import decode_header, json_response, oneway
 from ledgermq.remoting.json_body import encode_json, encode_object_map
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.consume_queue import ConsumeQueue

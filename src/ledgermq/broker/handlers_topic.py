@@ -18,19 +18,11 @@ from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
+from ledgermq.remoting.broker_headers import CreateTopic, TopicPage, TopicPageReply
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
-    CreateTopic,
-    Topic,
-    TopicPage,
-    TopicPageReply,
-    decode_body,
-    decode_header,
-    json_response,
-    response,
-)
+from ledgermq.remoting.headers import Topic, decode_body, decode_header, json_response, response
 from ledgermq.remoting.json_body import encode_json, encode_object_map
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilterType
 from ledgermq.runtime.limits import QUEUES_MAX

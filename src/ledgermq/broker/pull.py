@@ -25,10 +25,11 @@ from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
 from ledgermq.broker.traffic import Traffic
 from ledgermq.message.hashing import java_hash
+from ledgermq.remoting.broker_headers import PullMessage
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import PullMessage, decode_header, response
+from ledgermq.remoting.headers import decode_header, response
 from ledgermq.remoting.topic_config import PERM_READ, TopicConfig
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.consume_queue import ConsumeQueue

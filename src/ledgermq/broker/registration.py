@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from ledgermq.broker.topics import TopicTable
-from ledgermq.remoting import headers
+from ledgermq.remoting import nameserver_headers as headers
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError

@@ -25,10 +25,10 @@ from ledgermq.message import names
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
+from ledgermq.remoting.broker_headers import SendMessage, decode_send_header
 from ledgermq.remoting.codes import VERSION_3_4_9, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import SendMessage, decode_send_header
 from ledgermq.remoting.topic_config import (
     PERM_READ,
     PERM_WRITE,

@@ -26,10 +26,11 @@ from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import offset_message_id
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
 from ledgermq.message.record import Record
+from ledgermq.remoting.broker_headers import SendMessageBack
 from ledgermq.remoting.codes import VERSION_3_4_9, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError, encode_command
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import SendMessageBack, decode_header, response
+from ledgermq.remoting.headers import decode_header, response
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE, SYS_FLAG_UNIT_SUB
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.errors import StoreError

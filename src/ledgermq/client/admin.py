@@ -15,17 +15,12 @@ from ledgermq.client.session import Session
 from ledgermq.message.ids import parse_offset_message_id
 from ledgermq.message.model import MessageExt, decode_messages
 from ledgermq.message.record import RecordError
+from ledgermq.remoting.broker_headers import CreateTopic, QueryMessage, ViewMessage
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import (
-    CreateTopic,
-    DeleteTopicOfCluster,
-    QueryMessage,
-    Topic,
-    ViewMessage,
-    request,
-)
+from ledgermq.remoting.headers import Topic, request
 from ledgermq.remoting.json_body import JsonError, T, decode_json, decode_object_map, parse_json
+from ledgermq.remoting.nameserver_headers import DeleteTopicOfCluster
 from ledgermq.remoting.route_data import MASTER_ID, BrokerData, ClusterInfo, TopicList, TopicRouteData
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE
 

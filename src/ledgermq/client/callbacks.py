@@ -15,18 +15,17 @@ from ledgermq.client.queues import MessageQueue
 from ledgermq.client.subscription import SubscriptionData
 from ledgermq.message.model import MessageExt, received_message
 from ledgermq.message.record import RecordError, decode_record
-from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import (
+from ledgermq.remoting.broker_headers import (
     ConsumeDirectly,
     ConsumerGroup,
     ConsumerRunningInfo,
     ConsumerStatus,
     ResetOffset,
-    decode_header,
-    json_response,
 )
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.headers import decode_header, json_response
 from ledgermq.remoting.json_body import JsonError, decode_object_map, encode_object_map, parse_json
 
 

@@ -16,20 +16,19 @@ from ledgermq.client.errors import BrokerNotFoundError, ClientError
 from ledgermq.client.queues import MessageQueue
 from ledgermq.client.session import Session
 from ledgermq.message.model import MessageExt
-from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import (
+from ledgermq.remoting.broker_headers import (
     ConsumerGroup,
     GetMaxOffset,
-    Header,
     OffsetReply,
     QueryConsumerOffset,
     SearchOffset,
     SendMessageBack,
     TopicQueue,
     UpdateConsumerOffset,
-    request,
 )
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.command import Command
+from ledgermq.remoting.headers import Header, request
 from ledgermq.remoting.json_body import JsonError, T, decode_json, encode_json
 from ledgermq.remoting.route_data import MASTER_ID
 

@@ -22,8 +22,9 @@ from ledgermq.message.names import AUTO_CREATE_TOPIC
 from ledgermq.remoting.client import split_address
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import GetRouteInfo, request
+from ledgermq.remoting.headers import request
 from ledgermq.remoting.json_body import JsonError, decode_json
+from ledgermq.remoting.nameserver_headers import GetRouteInfo
 from ledgermq.remoting.route_data import MASTER_ID, TopicRouteData
 
 log: Final = logging.getLogger("ledgermq.client")

@@ -20,8 +20,9 @@ from ledgermq.client.session import Session
 from ledgermq.client.subscription import SubscriptionData
 from ledgermq.message.model import MessageExt, decode_messages
 from ledgermq.message.record import RecordError
+from ledgermq.remoting.broker_headers import PullMessage, PullMessageReply
 from ledgermq.remoting.codes import RequestCode, ResponseCode
-from ledgermq.remoting.headers import PullMessage, PullMessageReply, request
+from ledgermq.remoting.headers import request
 from ledgermq.remoting.route_data import MASTER_ID
 
 log: Final = logging.getLogger("ledgermq.client")

@@ -34,8 +34,8 @@ from ledgermq.client.sending import (
 )
 from ledgermq.client.session import Session
 from ledgermq.message.names import AUTO_CREATE_TOPIC
+from ledgermq.remoting.broker_headers import SendMessageReply
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import SendMessageReply
 from ledgermq.runtime.clock import now_ms
 
 log: Final = logging.getLogger("ledgermq.client")

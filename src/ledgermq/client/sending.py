@@ -21,9 +21,9 @@ from ledgermq.message.hashing import java_hash
 from ledgermq.message.model import UNIQUE_KEY, WAIT_STORE, Message
 from ledgermq.message.names import RETRY_PREFIX, SEND_REFUSED_TOPICS
 from ledgermq.message.properties import encode_properties
+from ledgermq.remoting.broker_headers import SendMessageReply
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import SendMessageReply
 
 RETRY_CODES: Final = frozenset(
     {

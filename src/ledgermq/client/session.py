@@ -15,9 +15,10 @@ from ledgermq.client.connections import Connections
 from ledgermq.client.errors import ClientError, ClosedError
 from ledgermq.client.name_servers import NameServers, RouteCache, parse_addresses
 from ledgermq.client.subscription import SubscriptionData
+from ledgermq.remoting.broker_headers import UnregisterClient
 from ledgermq.remoting.codes import RequestCode
 from ledgermq.remoting.connection import Handler
-from ledgermq.remoting.headers import UnregisterClient, request
+from ledgermq.remoting.headers import request
 from ledgermq.remoting.json_body import encode_json
 
 log: Final = logging.getLogger("ledgermq.client")

@@ -10,11 +10,11 @@ from ledgermq.nameserver.client_json import encode_for_version
 from ledgermq.nameserver.kv_config import ORDER_TOPIC_CONFIG, KvConfig
 from ledgermq.nameserver.registration import MinIdNotice, Registration
 from ledgermq.nameserver.routes import RouteTable
-from ledgermq.remoting import headers
+from ledgermq.remoting import nameserver_headers as headers
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
-from ledgermq.remoting.headers import decode_body, decode_header, response
+from ledgermq.remoting.headers import Topic, decode_body, decode_header, response
 from ledgermq.remoting.json_body import encode_json
 from ledgermq.remoting.register_body import body_crc32, decode_register_body
 from ledgermq.remoting.route_data import BrokerMemberGroupBody, KvTable, TopicRouteData
@@ -113,7 +113,7 @@ class BrokerHandlers:
         return response()
 
     def register_topic(self, request: Command, connection: Connection) -> Command:
-        header = decode_header(headers.Topic, request)
+        header = decode_header(Topic, request)
         if request.body:
             self._routes.register_topic(header.topic, decode_body(TopicRouteData, request).queue_datas)
         return response()

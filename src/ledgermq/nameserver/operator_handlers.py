@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ledgermq.nameserver.kv_config import KvConfig
-from ledgermq.remoting import headers
+from ledgermq.remoting import nameserver_headers as headers
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

@@ -11,7 +11,7 @@ from ledgermq.nameserver.broker_handlers import ZONE_NAME
 from ledgermq.nameserver.client_json import encode_for_version
 from ledgermq.nameserver.kv_config import ORDER_TOPIC_CONFIG, KvConfig
 from ledgermq.nameserver.routes import RouteTable, filter_zone
-from ledgermq.remoting import headers
+from ledgermq.remoting import nameserver_headers as headers
 from ledgermq.remoting.codes import VERSION_4_9_4, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler

@@ -20,7 +20,8 @@ from ledgermq.nameserver.routes import RouteTable
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode
 from ledgermq.remoting.connection import Connection, Handler, RemotingError
-from ledgermq.remoting.headers import MinBrokerIdChange, oneway
+from ledgermq.remoting.headers import oneway
+from ledgermq.remoting.nameserver_headers import MinBrokerIdChange
 from ledgermq.remoting.server import Server
 from ledgermq.runtime.clock import now_ms
 from ledgermq.runtime.config import NameServerSettings

@@ -1,7 +1,7 @@
 """Numbers of the protocol: request codes, response codes, flags (Java: ``RequestCode``, ``ResponseCode``).
 
 Only the codes that ledgermq serves, sends or refuses by name are listed. The table that gives each request
-its header fields is :mod:`ledgermq.remoting.headers`.
+its header fields is :mod:`ledgermq.remoting.requests`.
 """
 
 from __future__ import annotations
@@ -131,6 +131,12 @@ class RequestCode:
     PEEK_MESSAGE: Final = 200052
     CHANGE_MESSAGE_INVISIBLETIME: Final = 200053
     BATCH_ACK_MESSAGE: Final = 200151
+
+
+REQUEST_NAMES: Final[dict[int, str]] = {
+    code: name for name, code in vars(RequestCode).items() if not name.startswith("_")
+}
+"""The names of the codes above."""
 
 
 class ResponseCode:

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
 
+from ledgermq.remoting.broker_headers import SEND_V2_LETTERS
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import REQUESTS, SEND_V2_LETTERS
+from ledgermq.remoting.requests import REQUESTS
 
 ROUNDS = 60
 

@@ -14,11 +14,13 @@ from tests.unit.remoting.frames import JAVA, decode, fields, frame
 
 from ledgermq.broker.pull_frame import PullFrame
 from ledgermq.broker.send_frame import SendFrame
+from ledgermq.remoting.broker_headers import decode_send_header
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, FrameError, PeerError, decode_command, encode_command
-from ledgermq.remoting.headers import REQUESTS, decode_body, decode_header, decode_send_header
+from ledgermq.remoting.headers import decode_body, decode_header
 from ledgermq.remoting.json_body import JsonError, decode_json, encode_json, parse_json
 from ledgermq.remoting.register_body import decode_register_body
+from ledgermq.remoting.requests import REQUESTS
 from ledgermq.remoting.route_data import (
     BrokerMemberGroupBody,
     ClusterInfo,

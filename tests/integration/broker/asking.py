@@ -8,11 +8,12 @@ from typing import Any
 
 from ledgermq.broker.broker import Broker
 from ledgermq.message.properties import encode_properties
+from ledgermq.remoting.broker_headers import SendMessage
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.connection import Connection
-from ledgermq.remoting.headers import Header, SendMessage, request
+from ledgermq.remoting.headers import Header, request
 from ledgermq.remoting.json_body import encode_json, parse_json
 from ledgermq.runtime.config import BrokerConfig, BrokerSettings, RemotingConfig, StoreConfig
 from ledgermq.store.disk import Disk

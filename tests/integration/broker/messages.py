@@ -9,9 +9,9 @@ from tests.integration.broker.asking import GROUP, TOPIC, Asked
 
 from ledgermq.message.properties import decode_properties, encode_properties
 from ledgermq.message.record import Record, decode_record
+from ledgermq.remoting.broker_headers import SEND_V2_LETTERS
 from ledgermq.remoting.codes import FLAG_ONEWAY, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import SEND_V2_LETTERS
 
 BORN_MS = 1_700_000_000_000
 SUSPEND = 2

@@ -12,12 +12,12 @@ from ledgermq.broker import registration
 from ledgermq.broker.registration import Registrar
 from ledgermq.broker.topics import TopicTable
 from ledgermq.nameserver import NameServer
-from ledgermq.remoting import headers
+from ledgermq.remoting import nameserver_headers as headers
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.connection import Connection
-from ledgermq.remoting.headers import response
+from ledgermq.remoting.headers import encode_header, response
 from ledgermq.remoting.register_body import decode_register_body
 from ledgermq.remoting.route_data import RegisterBrokerBody
 from ledgermq.remoting.server import Server
@@ -177,7 +177,7 @@ def test_after_a_refusal_all_topics_are_sent_again() -> None:
             assert sent[1] == ["N"]
             assert sent[2] == [*sent[0], "N"]
         me = headers.BrokerIdentity("a", ADDRESS, "DefaultCluster", 0)
-        assert left == [headers.encode_header(me)]
+        assert left == [encode_header(me)]
         await server.stop()
 
     run(test())

@@ -26,17 +26,11 @@ from ledgermq.client import (
     TopicNotFoundError,
     allocate_by_circle,
 )
+from ledgermq.remoting.broker_headers import ConsumeDirectly, ConsumerRunningInfo, ConsumerStatus, ResetOffset
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import (
-    ConsumeDirectly,
-    ConsumerRunningInfo,
-    ConsumerStatus,
-    Header,
-    ResetOffset,
-    request,
-)
+from ledgermq.remoting.headers import Header, request
 from ledgermq.remoting.json_body import decode_object_map, parse_json
 
 

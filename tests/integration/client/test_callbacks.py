@@ -13,17 +13,16 @@ from ledgermq.client.queues import MessageQueue
 from ledgermq.client.subscription import parse_expression
 from ledgermq.message.model import MessageExt
 from ledgermq.message.record import write_record
-from ledgermq.remoting.codes import RequestCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.headers import (
+from ledgermq.remoting.broker_headers import (
     ConsumeDirectly,
     ConsumerGroup,
     ConsumerRunningInfo,
     ConsumerStatus,
-    Header,
     ResetOffset,
-    request,
 )
+from ledgermq.remoting.codes import RequestCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.headers import Header, request
 from ledgermq.remoting.json_body import decode_object_map, parse_json
 
 QUEUE = MessageQueue("t", "a", 1)

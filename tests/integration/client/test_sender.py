@@ -19,9 +19,10 @@ from ledgermq.client.routes import broker_address
 from ledgermq.client.sender import Sender
 from ledgermq.client.sending import Outgoing, SendReceipt, make_outgoing
 from ledgermq.message.model import Message
+from ledgermq.remoting.broker_headers import SendMessageReply
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command
-from ledgermq.remoting.headers import SendMessageReply, response
+from ledgermq.remoting.headers import response
 from ledgermq.remoting.route_data import BrokerData, QueueData, TopicRouteData
 
 REPLY = SendMessageReply(msg_id="ID", queue_id=0, queue_offset=5)

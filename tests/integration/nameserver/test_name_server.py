@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ledgermq.nameserver import NameServer
-from ledgermq.remoting import headers
+from ledgermq.remoting import headers, nameserver_headers, requests
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
@@ -67,7 +67,7 @@ class Asker:
         return answer
 
     async def route(self, topic: str) -> TopicRouteData | None:
-        answer = await self.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, headers.GetRouteInfo(topic))
+        answer = await self.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, nameserver_headers.GetRouteInfo(topic))
         if answer.code == ResponseCode.TOPIC_NOT_EXIST:
             return None
         return decode_json(TopicRouteData, answer.body)
@@ -94,7 +94,7 @@ async def serving(settings: NameServerSettings) -> AsyncIterator[Asker]:
 
 def registration(
     *topics: str, compressed: bool = False, **fields: Any
-) -> tuple[headers.RegisterBroker, bytes]:
+) -> tuple[nameserver_headers.RegisterBroker, bytes]:
     table = {name: TopicConfig(topic_name=name) for name in topics}
     configs = TopicConfigs(data_version=DataVersion(counter=1), topic_config_table=table)
     body = encode_register_body(
@@ -109,7 +109,7 @@ def registration(
         "compressed": compressed,
         "body_crc32": body_crc32(body),
     }
-    return headers.RegisterBroker(**(base | fields)), body
+    return nameserver_headers.RegisterBroker(**(base | fields)), body
 
 
 # ---- frames ----
@@ -162,7 +162,7 @@ def test_whatever_is_missing_is_named(tmp_path: Path) -> None:
 
     async def test() -> None:
         async with serving(settings_in(tmp_path)) as asker:
-            for code, (name, header_class) in headers.REQUESTS.items():
+            for code, (name, header_class) in requests.REQUESTS.items():
                 for body in (b"", b"\xff{nonsense"):
                     header, _ = await answer_to(asker.address, frame(code, {}, body))
                     required = {f.encode_name for f in msgspec.structs.fields(header_class) if f.required}
@@ -217,18 +217,24 @@ def test_a_silent_broker_is_dropped_and_disconnected(tmp_path: Path) -> None:
 def test_versions_heartbeats_and_leaving(tmp_path: Path) -> None:
     async def test() -> None:
         async with serving(settings_in(tmp_path)) as asker:
-            me = headers.BrokerIdentity("a", "127.0.0.1:10911", "C", 0)
+            me = nameserver_headers.BrokerIdentity("a", "127.0.0.1:10911", "C", 0)
             version = b'{"counter":1,"stateVersion":0,"timestamp":0}'
             answer = await asker.succeed(RequestCode.QUERY_DATA_VERSION, me, version)
-            assert (decode_header(headers.DataVersionReply, answer).changed, answer.body) == (True, b"")
+            assert (decode_header(nameserver_headers.DataVersionReply, answer).changed, answer.body) == (
+                True,
+                b"",
+            )
             await asker.succeed(RequestCode.REGISTER_BROKER, *registration("A", "B"))
             answer = await asker.succeed(RequestCode.QUERY_DATA_VERSION, me, version)
-            assert (decode_header(headers.DataVersionReply, answer).changed, answer.body) == (False, version)
+            assert (decode_header(nameserver_headers.DataVersionReply, answer).changed, answer.body) == (
+                False,
+                version,
+            )
             answer = await asker.succeed(RequestCode.QUERY_DATA_VERSION, me, b'{"counter":2}')
-            assert decode_header(headers.DataVersionReply, answer).changed
-            heartbeat = headers.BrokerHeartbeat("C", "127.0.0.1:10911", "a")
+            assert decode_header(nameserver_headers.DataVersionReply, answer).changed
+            heartbeat = nameserver_headers.BrokerHeartbeat("C", "127.0.0.1:10911", "a")
             await asker.succeed(RequestCode.BROKER_HEARTBEAT, heartbeat)
-            group = headers.MemberGroup("C", "a")
+            group = nameserver_headers.MemberGroup("C", "a")
             answer = await asker.succeed(RequestCode.GET_BROKER_MEMBER_GROUP, group)
             assert answer.body == (
                 b'{"brokerMemberGroup":{"brokerAddrs":{"0":"127.0.0.1:10911"},"brokerName":"a","cluster":"C"}}'
@@ -262,10 +268,10 @@ def test_a_damaged_registration_is_refused(tmp_path: Path) -> None:
 
 def test_brokers_hear_of_a_new_smallest_id(tmp_path: Path) -> None:
     async def test() -> None:
-        heard: asyncio.Queue[headers.MinBrokerIdChange] = asyncio.Queue()
+        heard: asyncio.Queue[nameserver_headers.MinBrokerIdChange] = asyncio.Queue()
 
         def hear(command: Command, connection: Connection) -> None:
-            heard.put_nowait(decode_header(headers.MinBrokerIdChange, command))
+            heard.put_nowait(decode_header(nameserver_headers.MinBrokerIdChange, command))
 
         slave = Server({RequestCode.NOTIFY_MIN_BROKER_ID_CHANGE: hear})
         address = f"127.0.0.1:{await slave.start('127.0.0.1', 0)}"
@@ -274,13 +280,13 @@ def test_brokers_hear_of_a_new_smallest_id(tmp_path: Path) -> None:
             told = registration("A", "B", broker_id=1, broker_addr=address, **acting)
             await asker.succeed(RequestCode.REGISTER_BROKER, *told)
             answer = await asker.succeed(RequestCode.REGISTER_BROKER, *registration("A", "B", **acting))
-            assert decode_header(headers.RegisterBrokerReply, answer).master_addr is None
+            assert decode_header(nameserver_headers.RegisterBrokerReply, answer).master_addr is None
             change = await heard.get()
             assert (change.min_broker_id, change.min_broker_addr) == (0, "127.0.0.1:10911")
             answer = await asker.succeed(RequestCode.REGISTER_BROKER, *told)
-            reply = decode_header(headers.RegisterBrokerReply, answer)
+            reply = decode_header(nameserver_headers.RegisterBrokerReply, answer)
             assert (reply.master_addr, reply.ha_server_addr) == ("127.0.0.1:10911", "127.0.0.1:10912")
-            me = headers.BrokerIdentity("a", "127.0.0.1:10911", "C", 0)
+            me = nameserver_headers.BrokerIdentity("a", "127.0.0.1:10911", "C", 0)
             await asker.succeed(RequestCode.UNREGISTER_BROKER, me)
             change = await heard.get()
             assert (change.min_broker_id, change.offline_broker_addr) == (1, "127.0.0.1:10911")
@@ -298,25 +304,31 @@ def test_lists_permissions_and_deletion(tmp_path: Path) -> None:
             await asker.succeed(RequestCode.REGISTER_BROKER, *registration("A", "B"))
             for code, header, body in [
                 (206, None, b'{"topicList":["A","B"]}'),
-                (224, headers.Cluster("C"), b'{"topicList":["A","B"]}'),
+                (224, nameserver_headers.Cluster("C"), b'{"topicList":["A","B"]}'),
                 (304, None, b'{"brokerAddr":"127.0.0.1:10911","topicList":["C","a"]}'),
                 (311, None, b'{"topicList":[]}'),
                 (312, None, b'{"topicList":[]}'),
                 (313, None, b'{"topicList":[]}'),
             ]:
                 assert (await asker.succeed(code, header)).body == body
-            answer = await asker.succeed(RequestCode.WIPE_WRITE_PERM_OF_BROKER, headers.BrokerName("a"))
+            answer = await asker.succeed(
+                RequestCode.WIPE_WRITE_PERM_OF_BROKER, nameserver_headers.BrokerName("a")
+            )
             assert answer.ext == {"wipeTopicCount": "2"}
             route = await asker.route("A")
             assert route is not None
             assert route.queue_datas[0].perm == 4
-            answer = await asker.succeed(RequestCode.ADD_WRITE_PERM_OF_BROKER, headers.BrokerName("a"))
+            answer = await asker.succeed(
+                RequestCode.ADD_WRITE_PERM_OF_BROKER, nameserver_headers.BrokerName("a")
+            )
             assert answer.ext == {"addTopicCount": "2"}
             await asker.succeed(
-                RequestCode.DELETE_TOPIC_IN_NAMESRV, headers.DeleteTopicOfCluster("A", "nope")
+                RequestCode.DELETE_TOPIC_IN_NAMESRV, nameserver_headers.DeleteTopicOfCluster("A", "nope")
             )
             assert await asker.route("A") is not None
-            await asker.succeed(RequestCode.DELETE_TOPIC_IN_NAMESRV, headers.DeleteTopicOfCluster("A"))
+            await asker.succeed(
+                RequestCode.DELETE_TOPIC_IN_NAMESRV, nameserver_headers.DeleteTopicOfCluster("A")
+            )
             assert await asker.route("A") is None
 
     run(test())
@@ -330,8 +342,12 @@ def test_switches(tmp_path: Path) -> None:
         async with serving(settings) as asker:
             for code in (206, 311, 312, 313):
                 assert "is disabled: enable" in str((await asker.refused(code)).remark)
-            assert "enableTopicList=false" in str((await asker.refused(224, headers.Cluster("C"))).remark)
-            answer = await asker.refused(RequestCode.GET_ROUTEINFO_BY_TOPIC, headers.GetRouteInfo("A"))
+            assert "enableTopicList=false" in str(
+                (await asker.refused(224, nameserver_headers.Cluster("C"))).remark
+            )
+            answer = await asker.refused(
+                RequestCode.GET_ROUTEINFO_BY_TOPIC, nameserver_headers.GetRouteInfo("A")
+            )
             assert "name server not ready" in str(answer.remark)
 
     run(test())
@@ -363,26 +379,31 @@ def test_keys_survive_a_restart(tmp_path: Path) -> None:
         settings = settings_in(tmp_path, order_message_enable=True)
         async with serving(settings) as asker:
             for key in ("A", "B"):
-                put = headers.PutKvConfig("ORDER_TOPIC_CONFIG", key, "a:4")
+                put = nameserver_headers.PutKvConfig("ORDER_TOPIC_CONFIG", key, "a:4")
                 await asker.succeed(RequestCode.PUT_KV_CONFIG, put)
-            await asker.succeed(RequestCode.DELETE_KV_CONFIG, headers.KvConfig("ORDER_TOPIC_CONFIG", "B"))
+            await asker.succeed(
+                RequestCode.DELETE_KV_CONFIG, nameserver_headers.KvConfig("ORDER_TOPIC_CONFIG", "B")
+            )
         assert (tmp_path / "kvConfig.json").read_bytes() == (
             b'{"configTable":{"ORDER_TOPIC_CONFIG":{"A":"a:4"}}}'
         )
         async with serving(settings) as asker:
             answer = await asker.succeed(
-                RequestCode.GET_KV_CONFIG, headers.KvConfig("ORDER_TOPIC_CONFIG", "A")
+                RequestCode.GET_KV_CONFIG, nameserver_headers.KvConfig("ORDER_TOPIC_CONFIG", "A")
             )
             assert answer.ext == {"value": "a:4"}
             table = KvTable({"A": "a:4"})
-            answer = await asker.succeed(219, headers.KvNamespace("ORDER_TOPIC_CONFIG"))
+            answer = await asker.succeed(219, nameserver_headers.KvNamespace("ORDER_TOPIC_CONFIG"))
             assert decode_json(KvTable, answer.body) == table
             answer = await asker.succeed(RequestCode.REGISTER_BROKER, *registration("A", "B"))
             assert decode_json(KvTable, answer.body) == table
             route = await asker.route("A")
             assert route is not None
             assert route.order_topic_conf == "a:4"
-            for code, header in ((101, headers.KvConfig("n", "k")), (219, headers.KvNamespace("n"))):
+            for code, header in (
+                (101, nameserver_headers.KvConfig("n", "k")),
+                (219, nameserver_headers.KvNamespace("n")),
+            ):
                 assert (await asker.refused(code, header)).code == ResponseCode.QUERY_NOT_FOUND
 
     run(test())
@@ -392,7 +413,7 @@ def test_many_puts_at_once_are_all_kept(tmp_path: Path) -> None:
     async def test() -> None:
         settings = settings_in(tmp_path)
         async with serving(settings) as asker:
-            puts = [headers.PutKvConfig("n", f"k{i}", "v") for i in range(20)]
+            puts = [nameserver_headers.PutKvConfig("n", f"k{i}", "v") for i in range(20)]
             await asyncio.gather(*(asker.succeed(RequestCode.PUT_KV_CONFIG, put) for put in puts))
         file = json.loads((tmp_path / "kvConfig.json").read_bytes())
         assert file == {"configTable": {"n": {f"k{i}": "v" for i in range(20)}}}
@@ -410,7 +431,9 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         settings = settings_in(tmp_path, kv_config_path=str(tmp_path / "locked" / "kvConfig.json"))
         async with serving(settings) as asker:
             (tmp_path / "locked").write_text("")
-            answer = await asker.refused(RequestCode.PUT_KV_CONFIG, headers.PutKvConfig("n", "k", "v"))
+            answer = await asker.refused(
+                RequestCode.PUT_KV_CONFIG, nameserver_headers.PutKvConfig("n", "k", "v")
+            )
             assert "is in force but not on disk" in str(answer.remark)
 
     run(test())

@@ -7,8 +7,8 @@ import struct
 
 from hypothesis import strategies as st
 
+from ledgermq.remoting.broker_headers import SendMessage, decode_send_header
 from ledgermq.remoting.command import Command, FrameError, PeerError, decode_command
-from ledgermq.remoting.headers import SendMessage, decode_send_header
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)

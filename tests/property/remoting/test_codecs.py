@@ -9,19 +9,12 @@ from tests.property.remoting.sends import INT32, TEXT
 from tests.unit.remoting.frames import decode, fields, receive
 from tests.unit.remoting.header_fields import base_type, bounds, is_optional
 
+from ledgermq.remoting.broker_headers import SEND_V2_LETTERS, SendMessage, decode_send_header
 from ledgermq.remoting.codes import LANGUAGE_NAMES
 from ledgermq.remoting.command import Command, encode_command
-from ledgermq.remoting.headers import (
-    REQUESTS,
-    SEND_V2_LETTERS,
-    Header,
-    SendMessage,
-    decode_header,
-    decode_send_header,
-    encode_header,
-    request,
-)
+from ledgermq.remoting.headers import Header, decode_header, encode_header, request
 from ledgermq.remoting.json_body import decode_json, encode_json, parse_json
+from ledgermq.remoting.requests import REQUESTS
 
 H = TypeVar("H", bound=Header)
 

@@ -13,10 +13,10 @@ from ledgermq.broker.pull import Pull, PullAccess, code_of, tag_codes
 from ledgermq.broker.stats import BrokerStats
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message.hashing import java_hash
+from ledgermq.remoting.broker_headers import PullMessage
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection
-from ledgermq.remoting.headers import PullMessage
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.reading import GetStatus

@@ -19,7 +19,7 @@ from ledgermq.client.sending import (
 from ledgermq.message.batch import decode_batch
 from ledgermq.message.compression import Compression, decompress
 from ledgermq.message.model import Message
-from ledgermq.remoting.headers import SEND_V2_LETTERS, SendMessageReply, decode_send_header
+from ledgermq.remoting.broker_headers import SEND_V2_LETTERS, SendMessageReply, decode_send_header
 
 QUEUE = MessageQueue("t", "a", 2)
 FIELDS = SendFields("TBW102", 4, 1234)

@@ -5,19 +5,20 @@ import pytest
 from tests.unit.remoting.frames import JAVA, decode
 from tests.unit.remoting.header_fields import base_type, bounds
 
-from ledgermq.remoting.codes import FLAG_ONEWAY, FLAG_RESPONSE, RequestCode, ResponseCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.headers import (
-    REQUESTS,
+from ledgermq.remoting.broker_headers import (
     SEND_V2_LETTERS,
     GetMaxOffset,
-    Header,
     PullMessage,
     SendMessage,
     UnregisterClient,
+    decode_send_header,
+)
+from ledgermq.remoting.codes import FLAG_ONEWAY, FLAG_RESPONSE, RequestCode, ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.headers import (
+    Header,
     decode_body,
     decode_header,
-    decode_send_header,
     encode_header,
     json_response,
     oneway,
@@ -25,6 +26,7 @@ from ledgermq.remoting.headers import (
     request_name,
     response,
 )
+from ledgermq.remoting.requests import REQUESTS
 
 KINDS = sorted({kind for _, kind in REQUESTS.values()}, key=lambda kind: kind.__name__)
 
