@@ -7,8 +7,9 @@ import struct
 from hypothesis import strategies as st
 from tests.property.remoting.sends import INT32, INT64, ODD_VALUES, TEXT, binary_header, json_header
 
+from ledgermq.remoting.broker_headers import PullMessage
 from ledgermq.remoting.command import Command, FrameError, PeerError, decode_command
-from ledgermq.remoting.headers import PullMessage, decode_header
+from ledgermq.remoting.headers import decode_header
 
 FIELDS = st.fixed_dictionaries(
     {
