@@ -1,8 +1,8 @@
 """The settings of one member of a group, under the names of Java's DLedgerConfig where it has them.
 
-Defaults are ours: Java waits six seconds before it notices a dead leader, these wait at most 450 ms. A
-follower's patience (``minVoteIntervalMs`` to ``maxVoteIntervalMs``, drawn anew each time) begins at two and a
-half heartbeats, so one that is lost or late changes nothing; its width of 200 ms is many times what a vote
+Defaults are ours: Java waits six seconds before it notices a dead leader, these wait at most 500 ms. A
+follower's patience (``minVoteIntervalMs`` to ``maxVoteIntervalMs``, drawn anew each time) begins at three
+heartbeats, so one that is lost or late changes nothing; its width of 200 ms is many times what a vote
 takes, so two rarely stand at once. Failover takes the patience and two round trips with their fsyncs.
 
 Rules of this file: values and their checks only; a setting stands here when some code reads it.
@@ -68,8 +68,8 @@ class DLedgerSettings(msgspec.Struct, kw_only=True, rename="camel"):
     min_vote_interval_ms: Annotated[
         int,
         number("A follower that hears no leader for at least this long asks for votes.", "ms"),
-    ] = 250
-    max_vote_interval_ms: Annotated[int, number("Upper end of that patience.", "ms")] = 450
+    ] = 300
+    max_vote_interval_ms: Annotated[int, number("Upper end of that patience.", "ms")] = 500
     max_heart_beat_leak: Annotated[
         int, number("Heartbeats of a Java leader, 2 s apart, that may be missed.", ge=1, le=100)
     ] = 3
