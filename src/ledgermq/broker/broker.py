@@ -180,7 +180,7 @@ class Broker:
             topics_saved_ms = self._load_tables()
             handlers = self._wire()
             restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
-            if self._recovered.power_failed:
+            if self._recovered.power_failed and self._recovered.ours:
                 self._limit_offsets()
             return handlers
         except BaseException:
@@ -328,7 +328,7 @@ class Broker:
         for handlers in (
             OffsetHandlers(topics, groups, offsets, store, now_ms),
             TopicHandlers(name, topics, offsets, stats, store, jobs, self.files, release, now_ms),
-            QueryHandlers(self.settings.store, topics, clients, store),
+            QueryHandlers(self.settings.store, topics, clients, store, self._executor),
             ConnectionHandlers(self.address, clients, offsets),
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from concurrent.futures import Executor
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ledgermq.broker.clients import ClientRegistry
+from ledgermq.broker.cold_reads import warm_record
 from ledgermq.broker.heartbeat import SubscriptionData
 from ledgermq.broker.queue_reads import check_queue
 from ledgermq.broker.topics import TopicTable
@@ -64,7 +66,7 @@ class ConsumeQueueBody(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class QueryHandlers:
-    """Handlers that read messages and units."""
+    """Handlers that read messages and units; ``executor`` reads what is not in memory."""
 
     def __init__(
         self,
@@ -72,11 +74,13 @@ class QueryHandlers:
         topics: TopicTable,
         clients: ClientRegistry[Connection],
         store: MessageStore,
+        executor: Executor,
     ) -> None:
         self._config = config
         self._topics = topics
         self._clients = clients
         self._store = store
+        self._executor = executor
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -118,6 +122,7 @@ class QueryHandlers:
         for number, offset in enumerate(sorted(set(offsets))):
             if number % READS_PER_TURN == READS_PER_TURN - 1:
                 await asyncio.sleep(0)
+            await warm_record(self._store.reader, self._executor, offset)
             data = self._store.reader.read_at(offset)
             if data is None or not _carries(data, topic, key, kind):
                 continue
@@ -127,8 +132,9 @@ class QueryHandlers:
             total += len(data)
         return found
 
-    def view(self, command: Command, connection: Connection) -> Command:
+    async def view(self, command: Command, connection: Connection) -> Command:
         offset = decode_header(ViewMessage, command).offset
+        await warm_record(self._store.reader, self._executor, offset)
         data = self._store.reader.read_at(offset)
         if data is None:
             remark = (

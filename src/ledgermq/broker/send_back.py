@@ -7,12 +7,12 @@ often enough or the consumer says so with a negative level (Java: ``AbstractSend
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Final
 
+from ledgermq.broker.cold_reads import warm_record
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
 from ledgermq.broker.schedule import DELAY_LEVEL, as_scheduled
@@ -94,9 +94,8 @@ class SendBackHandlers:
             raise PeerError(ResponseCode.NO_PERMISSION, remark)
         if group.retry_queue_nums <= 0:
             return response()
-        cold = int(self._store.reader.cold_at(header.offset))
-        if cold >= 0:
-            return self._read_cold(command, connection, header, group, cold)
+        if self._store.reader.cold_at(header.offset) >= 0:
+            return self._read_cold(command, connection, header, group)
         return self._append_again(command, connection, header, group)
 
     async def _read_cold(
@@ -105,13 +104,8 @@ class SendBackHandlers:
         connection: Connection,
         header: SendMessageBack,
         group: SubscriptionGroupConfig,
-        cold: int,
     ) -> Command | None:
-        """The message is on disk only: have it read by a worker first."""
-        reader = self._store.reader
-        while cold >= 0:
-            await asyncio.get_running_loop().run_in_executor(self._executor, reader.warm, cold)
-            cold = int(reader.cold_at(header.offset))
+        await warm_record(self._store.reader, self._executor, header.offset)
         return self._append_again(command, connection, header, group)
 
     def _append_again(

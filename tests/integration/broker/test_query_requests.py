@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
+from tests.integration.broker.disks import ColdDisk
 
 from ledgermq.broker import handlers_query
 from ledgermq.message.record import decode_record
@@ -132,5 +133,23 @@ def test_units_of_a_queue(tmp_path: Path) -> None:
                 refused = await broker.refused(code, index=0, count=count, **queue)
                 assert refused == (ResponseCode.INVALID_PARAMETER, f"count={count} is not in 1..1000")
             assert (await broker.refused(code, topic=TOPIC, queueId=5, index=0, count=1))[0] == 29
+
+    run(test())
+
+
+def test_messages_that_are_on_disk_only_are_read_by_a_worker(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = ColdDisk()
+        async with asking(tmp_path, disk=disk) as broker:
+            await prepare(broker)
+            broker.broker.store.limits.hot_bytes = 0
+            disk.reads = 0
+            answer = await broker.ask(QUERY, key="blue", **BY_KEY)
+            assert bodies(answer.body) == [b"one", b"two"]
+            count = disk.reads
+            assert count >= 1
+            answer = await broker.ask(RequestCode.VIEW_MESSAGE_BY_ID, offset=0)
+            assert bodies(answer.body) == [b"one"]
+            assert disk.reads == count, "it is warm now"
 
     run(test())
