@@ -58,16 +58,15 @@ class ClientRequests:
         self._leading()
         if not bodies:
             raise Refused(DLedgerCode.REQUEST_WITH_EMPTY_BODYS, "nothing to append")
-        largest = max(map(len, bodies))
-        if largest > self._body_bytes_max:
-            text = f"an entry of {largest} bytes, allowed are {self._body_bytes_max}"
+        sizes = [len(body) for body in bodies]
+        if max(sizes) > self._body_bytes_max:
+            text = f"an entry of {max(sizes)} bytes, allowed are {self._body_bytes_max}"
             raise Refused(DLedgerCode.UNEXPECTED_ARGUMENT, text)
-        if not self._proposals.has_room(bodies):
+        if not self._proposals.add(bodies, sum(sizes), done):
             text = (
-                f"{self._proposals.count} entries of {self._proposals.bytes} bytes wait for a quorum already"
+                f"{self._proposals.count} entries, {self._proposals.bytes} bytes, wait already"
             )
             raise Refused(DLedgerCode.LEADER_PENDING_FULL, text)
-        self._proposals.add(bodies, done)
         self._driver.schedule()
 
     def _leading(self) -> Core:

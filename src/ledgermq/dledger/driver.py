@@ -117,7 +117,7 @@ class Driver:
     @property
     def is_full(self) -> bool:
         """The disk had no room a moment ago."""
-        return self.now_ms() < self._full_until_ms
+        return self._full_until_ms > 0 and self.now_ms() < self._full_until_ms
 
     def running(self) -> Core:
         """The core. Raises Refused when there is none."""

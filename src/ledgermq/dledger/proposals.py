@@ -25,7 +25,8 @@ class Proposals:
 
     def __init__(self, count_max: int) -> None:
         self._count_max: Final = count_max
-        self._new: list[tuple[Sequence[bytes], Done]] = []
+        self._new: list[tuple[Sequence[bytes], int, Done]] = []
+        """(bodies, their bytes, done)"""
         self._waiting: deque[tuple[int, int, int, int, Done]] = deque()
         """(last index, its position, entries, bytes, done), by index."""
         self.count = 0
@@ -37,39 +38,36 @@ class Proposals:
     def has_new(self) -> bool:
         return bool(self._new)
 
-    def has_room(self, bodies: Sequence[bytes]) -> bool:
-        """Whether these may be added; an append that is alone may be of any size."""
-        if not self.count:
-            return True
-        if self.count + len(bodies) > self._count_max:
+    def add(self, bodies: Sequence[bytes], size: int, done: Done) -> bool:
+        """Take an append of ``size`` bytes in all, if there is room; one that is alone may be of any size."""
+        count = self.count + len(bodies)
+        if self.count and (count > self._count_max or self.bytes + size > WAITING_APPENDS_BYTES_MAX):
             return False
-        return self.bytes + sum(map(len, bodies)) <= WAITING_APPENDS_BYTES_MAX
-
-    def add(self, bodies: Sequence[bytes], done: Done) -> None:
-        self._new.append((bodies, done))
-        self.count += len(bodies)
-        self.bytes += sum(map(len, bodies))
+        self._new.append((bodies, size, done))
+        self.count = count
+        self.bytes += size
+        return True
 
     def new_bodies(self) -> list[bytes]:
         """The bodies of all new appends, in order."""
-        return [body for bodies, _ in self._new for body in bodies]
+        return [body for bodies, _, _ in self._new for body in bodies]
 
     def written(self, first_index: int, positions: Sequence[int]) -> None:
         """The new appends have been written from ``first_index`` on, each entry at its position."""
         at = 0
-        for bodies, done in self._new:
-            at += len(bodies)
-            size = sum(map(len, bodies))
-            self._waiting.append((first_index + at - 1, positions[at - 1], len(bodies), size, done))
+        for bodies, size, done in self._new:
+            count = len(bodies)
+            at += count
+            self._waiting.append((first_index + at - 1, positions[at - 1], count, size, done))
         self._new = []
 
     def refuse_new(self, code: int) -> None:
         """The new appends have not been written and will not be."""
         refused = self._new
         self._new = []
-        for bodies, done in refused:
+        for bodies, size, done in refused:
             self.count -= len(bodies)
-            self.bytes -= sum(map(len, bodies))
+            self.bytes -= size
             done(code, -1, -1)
 
     def committed(self, index: int) -> None:

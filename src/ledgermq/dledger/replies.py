@@ -30,9 +30,10 @@ def _json_head() -> bytes:
 
 
 class AppendTemplate:
-    """Frames that answer appends which one leader took in one term."""
+    """Frames that answer appends, with the group's leader and term as they are."""
 
-    def __init__(self, group: str, leader_id: str, term: int) -> None:
+    def __init__(self, group: str, leader_id: str | None, term: int) -> None:
+        self.leader_id = leader_id
         self.term = term
         reply = AppendReply(group=group, leader_id=leader_id, term=term, index=0, pos=0)
         body = encode(reply).replace(b"%", b"%%")

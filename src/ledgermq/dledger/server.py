@@ -191,7 +191,6 @@ class DLedgerServer:
         try:
             request = decode(AppendRequest, command.body)
             node = self._node(request.group, request.remote_id)
-            command.body = b""  # the command waits for its answer, its body need not
             node.clients.append(_bodies(request), self._appended(node, command, connection))
         except (ProtocolError, Refused) as error:
             return self._refusal(error, AppendReply(), node)
@@ -311,20 +310,24 @@ class DLedgerServer:
     # ---- answers ----
 
     def _appended(self, node: Node, command: Command, connection: Connection) -> Done:
+        """What answers an append. (The command is not kept: its body is in the log.)"""
+        opaque, flag, binary = command.opaque, command.flag, command.binary
+        group, templates, add = node.group, self._templates, self._replies.add
+
         def done(code: int, index: int, pos: int) -> None:
-            term = node.term
-            if code == DLedgerCode.SUCCESS and not command.binary and node.leader_id == node.self_id:
-                template = self._templates.get(node.group)
-                if template is None or template.term != term:
-                    template = AppendTemplate(node.group, node.self_id, term)
-                    self._templates[node.group] = template
-                if command.flag & FLAG_ONEWAY == 0:
-                    self._replies.add(connection, template.frame(command.opaque, index, pos))
+            if code == DLedgerCode.SUCCESS and not binary and flag & FLAG_ONEWAY == 0:
+                template = templates.get(group)
+                term, leader_id = node.term, node.leader_id
+                if template is None or template.term != term or template.leader_id != leader_id:
+                    template = templates[group] = AppendTemplate(group, leader_id, term)
+                add(connection, template.frame(opaque, index, pos))
                 return
             reply = AppendReply(
-                group=node.group, code=code, leader_id=node.leader_id, term=term, index=index, pos=pos
+                group=group, code=code, leader_id=node.leader_id, term=node.term, index=index, pos=pos
             )
-            connection.reply(command, _json(reply))
+            request = Command(DLedgerRequest.APPEND)
+            request.opaque, request.flag, request.binary = opaque, flag, binary
+            connection.reply(request, _json(reply))
 
         return done
 

@@ -10,8 +10,9 @@ SUCCESS = DLedgerCode.SUCCESS
 Answers = list[tuple[str, int, int, int]]
 
 
-def add(proposals: Proposals, answers: Answers, name: str, *bodies: bytes) -> None:
-    proposals.add(bodies, lambda code, index, pos: answers.append((name, code, index, pos)))
+def add(proposals: Proposals, answers: Answers, name: str, *bodies: bytes) -> bool:
+    size = sum(map(len, bodies))
+    return proposals.add(bodies, size, lambda code, index, pos: answers.append((name, code, index, pos)))
 
 
 def test_appends_of_a_turn_are_written_together_and_answered_in_order() -> None:
@@ -57,11 +58,13 @@ def test_new_ones_can_be_refused_and_all_failed() -> None:
 
 
 def test_room_ends_with_the_count_and_with_the_bytes() -> None:
-    proposals, answers = Proposals(3), Answers()
-    assert proposals.has_room([b""] * 4)  # alone: the core says what is too much
-    add(proposals, answers, "a", b"1", b"2")
-    assert proposals.has_room([b"3"])
-    assert not proposals.has_room([b"3", b"4"])
+    answers = Answers()
+    assert add(Proposals(3), answers, "alone", *[b""] * 4)  # the core says what is too much
+    proposals = Proposals(3)
+    assert add(proposals, answers, "a", b"1", b"2")
+    assert not add(proposals, answers, "b", b"3", b"4")
+    assert add(proposals, answers, "c", b"3")
     proposals = Proposals(1000)
-    add(proposals, answers, "big", bytes(WAITING_APPENDS_BYTES_MAX))
-    assert not proposals.has_room([b"x"])
+    assert add(proposals, answers, "big", bytes(WAITING_APPENDS_BYTES_MAX))
+    assert not add(proposals, answers, "small", b"x")
+    assert answers == []
