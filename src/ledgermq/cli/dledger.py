@@ -65,6 +65,7 @@ def run_server(
     try:
         settings = msgspec.convert(values, DLedgerSettings, strict=False)
         settings.check()
+        settings.members()
     except (msgspec.ValidationError, SettingsError) as error:
         fail(EXIT_SETTINGS, error)
     try:

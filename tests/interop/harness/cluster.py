@@ -56,6 +56,7 @@ class JavaPrograms:
             "-XX:TieredStopAtLevel=1",
             "-XX:-UsePerfData",
             "-XX:MaxDirectMemorySize=512m",
+            "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",  # as Java's own start scripts: it unmaps files
             f"-Duser.home={self.home}",
             f"-Drocketmq.home.dir={self.home}",
             f"-Djava.io.tmpdir={self.home}",
