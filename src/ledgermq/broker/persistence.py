@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ledgermq.broker.pretty_json import encode_pretty, encode_pretty_with, pretty_item
+from ledgermq.broker.pretty_json import pretty_file, pretty_item, pretty_map, pretty_value
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import decode_json
@@ -85,7 +85,7 @@ class _Items:
 
 class _File:
     def __init__(
-        self, path: Path, content: Callable[[], object], changes: Callable[[], int], table: str | None
+        self, path: Path, content: Callable[[], msgspec.Struct], changes: Callable[[], int], table: str | None
     ) -> None:
         self.path = path
         self._content = content
@@ -105,19 +105,25 @@ class _File:
     def snapshot(self) -> Callable[[], bytes]:
         """What the file is to hold now; the text is made when a worker calls what is returned."""
         content = self._content()
-        items = self._items
-        if items is None:
-            return partial(encode_pretty, msgspec.to_builtins(content))
-        assert isinstance(content, msgspec.Struct), "a file with a large table is a Struct"
-        head: dict[str, object] = {}
-        table_name = ""
-        for name, wire_name in zip(content.__struct_fields__, content.__struct_encode_fields__, strict=True):
-            if name == self._table:
-                table_name = wire_name
+        fields: dict[str, object] = {}
+        names = zip(content.__struct_fields__, content.__struct_encode_fields__, strict=True)
+        for name, wire_name in names:
+            value = getattr(content, name)
+            if name == self._table and self._items is not None:
+                fields[wire_name] = partial(self._items.update, self._items.take())
             else:
-                head[wire_name] = msgspec.to_builtins(getattr(content, name))
-        taken = items.take()
-        return lambda: encode_pretty_with(head, table_name, items.update(taken))
+                fields[wire_name] = dict(value) if isinstance(value, dict) else msgspec.to_builtins(value)
+        return lambda: pretty_file({name: _text(value) for name, value in fields.items()})
+
+
+def _text(value: object) -> str:
+    """The text of a field, made on a worker. A map goes item by item, for the loop is to run in between; an
+    item that changes meanwhile is written as it is then, and the file once more."""
+    if callable(value):
+        return pretty_map(value())
+    if isinstance(value, dict):
+        return pretty_map([pretty_item(key, msgspec.to_builtins(item)) for key, item in value.items()])
+    return pretty_value(value)
 
 
 class ConfigFiles:
@@ -137,7 +143,7 @@ class ConfigFiles:
     def track(
         self,
         name: str,
-        content: Callable[[], object],
+        content: Callable[[], msgspec.Struct],
         changes: Callable[[], int],
         table: str | None = None,
     ) -> None:

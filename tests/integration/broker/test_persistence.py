@@ -12,12 +12,16 @@ from tests.integration.broker.asking import GROUP, TOPIC, asking, run
 from ledgermq.broker import persistence
 from ledgermq.broker.offsets import OffsetsRead
 from ledgermq.broker.persistence import ConfigFiles, decode_file
-from ledgermq.broker.pretty_json import encode_pretty, pretty_item
+from ledgermq.broker.pretty_json import pretty_item
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.runtime.limits import DIALECT_BYTES_MAX
 
 NAME = "table.json"
+
+
+class Content(msgspec.Struct):
+    value: int
 
 
 class Table:
@@ -50,7 +54,7 @@ class Disk:
 
 def tracked(folder: Path) -> tuple[ConfigFiles, Table]:
     files, table = ConfigFiles(folder), Table()
-    files.track(NAME, lambda: {"value": table.value}, lambda: table.changes)
+    files.track(NAME, lambda: Content(table.value), lambda: table.changes)
     return files, table
 
 
@@ -162,7 +166,6 @@ def test_of_a_large_table_only_what_changed_is_written_anew(
         await files.save(NAME)
         assert encoded == ["new"]
         assert read(tmp_path) == {"number": 5, "largeTable": {"old": {"a": 1}, "new": {"b": 3}}}
-        assert (tmp_path / NAME).read_bytes() == encode_pretty(msgspec.to_builtins(large))
 
     run(test())
 

@@ -3,7 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
+
 from ledgermq.broker.persistence import ConfigFiles
+
+
+class Content(msgspec.Struct):
+    changes: int
 
 
 def test_a_change_that_comes_as_a_write_ends_is_written(tmp_path: Path) -> None:
@@ -11,7 +17,7 @@ def test_a_change_that_comes_as_a_write_ends_is_written(tmp_path: Path) -> None:
     turn, and the broker answered nobody any more."""
     changes = 1
     files = ConfigFiles(tmp_path)
-    files.track("table.json", lambda: {"changes": changes}, lambda: changes)
+    files.track("table.json", lambda: Content(changes), lambda: changes)
 
     async def change_as_the_write_ends(writing: asyncio.Task[None]) -> None:
         nonlocal changes
