@@ -94,11 +94,11 @@ class NameServer:
         else:
             argv = ledgermq("nameserver", "-c", str(config))
         self.program = Program(f"{self.maker} name server", argv, log_path=self.folder / f"{self.maker}.out")
-        _wait_until_listening(self.program, self.address)
+        wait_until_listening(self.program, self.address)
 
     def stop(self) -> None:
         if self.program is not None:
-            _stop(self.maker, self.program)
+            stop_program(self.maker, self.program)
             self.program = None
 
     def kill(self) -> None:
@@ -152,12 +152,12 @@ class Broker:
         else:
             argv = ledgermq("broker", "-c", str(config), "-n", self.namesrv)
         self.program = Program(f"{self.maker} broker", argv, log_path=self.folder / f"{self.maker}.out")
-        _wait_until_listening(self.program, self.address)
+        wait_until_listening(self.program, self.address)
 
     def stop(self) -> None:
         """A clean stop: what was written is flushed, the checkpoint says so and the abort file is gone."""
         if self.program is not None:
-            _stop(self.maker, self.program)
+            stop_program(self.maker, self.program)
             self.program = None
 
     def kill(self) -> None:
@@ -215,7 +215,7 @@ def ledgermq(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ledgermq.cli", *arguments]
 
 
-def _stop(maker: Maker, program: Program) -> None:
+def stop_program(maker: Maker, program: Program) -> None:
     code = program.stop()
     if maker == "ledgermq" and code != 0:
         raise RuntimeError(f"{program.name} ended with {code}:\n{program.output()}")
@@ -232,7 +232,7 @@ def tracebacks(folder: Path) -> list[str]:
     return found
 
 
-def _wait_until_listening(program: Program, address: str) -> None:
+def wait_until_listening(program: Program, address: str) -> None:
     def look() -> bool:
         if not program.alive:
             raise RuntimeError(f"{program.name} ended instead of listening at {address}:\n{program.output()}")

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from tests.interop.harness.cluster import JavaPrograms, Maker, _stop, _wait_until_listening, ledgermq
+from tests.interop.harness.cluster import (
+    JavaPrograms,
+    Maker,
+    ledgermq,
+    stop_program,
+    wait_until_listening,
+)
 from tests.interop.harness.driver import Driver
 from tests.interop.harness.programs import Program, eventually, free_port
 
@@ -75,11 +81,11 @@ class Member:
     def wait(self) -> None:
         """Until it listens."""
         assert self.program is not None
-        _wait_until_listening(self.program, f"127.0.0.1:{self.port}")
+        wait_until_listening(self.program, f"127.0.0.1:{self.port}")
 
     def stop(self) -> None:
         if self.program is not None:
-            _stop(self.maker, self.program)
+            stop_program(self.maker, self.program)
             self.program = None
 
     def kill(self) -> None:

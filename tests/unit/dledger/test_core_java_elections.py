@@ -65,7 +65,8 @@ def test_a_ledgermq_voter_that_has_more_changes_nothing() -> None:
 def test_a_java_candidate_gets_its_turn() -> None:
     """It is told of the term, then finds the vote given in it, and wins in the one after."""
     core = beside_java()
-    now_ms, term, results = 2000, 3, []
+    now_ms, term = 2000, 3
+    results: list[VoteResult] = []
     while core.role is Role.CANDIDATE and len(results) < 5:
         core.receive(now_ms, "n2", VoteRequest(term, 7, 3))
         [(_, reply)] = said(core)
