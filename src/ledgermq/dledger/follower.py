@@ -1,9 +1,9 @@
 """What a follower does with its leader's pushes.
 
 ``verified`` is the index up to which the log is known to equal this term's leader's. It starts anew with each
-term: at the commit index, for every leader has what is committed, or after a restart at the last entry, if that
-is of the term. COMPARE raises it, TRUNCATE makes the log end there, APPEND is taken only directly behind it. So
-an APPEND needs to tell nothing of the entry before, as Java's does not.
+term: at the commit index, for every leader has what is committed, or after a restart at the last entry, if
+that is of the term. COMPARE raises it, TRUNCATE makes the log end there, APPEND is taken only directly behind
+it. So an APPEND needs to tell nothing of the entry before, as Java's does not.
 
 Rules of this file: pure. Nothing committed is ever cut, whoever asks; nothing beyond ``verified`` is
 committed; whatever says that the logs agree leaves after the entries are durable.
@@ -89,7 +89,9 @@ class Follower:
 
     def _truncate(self, push: Push) -> int | None:
         member, index = self._member, push.prev_index
-        if member.last_is(index, push.prev_term):
+        # The term of the entry before a log can be forgotten, here or there.
+        unsaid = index <= self.verified and NO_TERM in (push.prev_term, member.log.term_at(index))
+        if unsaid or member.last_is(index, push.prev_term):
             if index < member.commit_index:
                 return None
             # What is verified is the leader's own: a TRUNCATE that came late must not take back what was

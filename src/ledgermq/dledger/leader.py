@@ -220,11 +220,13 @@ class Leader:
 
     def _compare(self, progress: Progress) -> None:
         log = self._member.log
-        index = min(progress.probe, log.last_index)
+        index = max(progress.installed, min(progress.probe, log.last_index))
+        # The entry before the log, whose term may be forgotten: the follower has said that it has it.
+        told = index == log.first_index - 1 and index == progress.installed >= 0
         if index < log.first_index and progress.peer in self._member.java:
             # Nothing in common, or not known: Java makes its log begin with the entry after it.
             self._probe(progress, ProgressState.TRUNCATE, log.first_index - 1)
-        elif not log.knows(index):
+        elif not log.knows(index) and not told:
             self._send_snapshot(progress)
         elif index < 0:
             self._probe(progress, ProgressState.TRUNCATE, index)
@@ -241,6 +243,11 @@ class Leader:
     def _send_snapshot(self, progress: Progress) -> None:
         progress.wait_for_snapshot()
         self._member.emit(SendSnapshot(progress.peer, self.term))
+
+    def installed(self, peer: str, last_index: int) -> None:
+        """The follower has what a snapshot after entry ``last_index`` holds."""
+        progress = self.progress[peer]
+        progress.installed = max(progress.installed, min(last_index, self._member.log.last_index))
 
     def snapshot_sent(self, to: str, ok: bool) -> None:
         progress = self.progress[to]
@@ -278,10 +285,12 @@ class Leader:
             else:
                 self._probe(progress, ProgressState.TRUNCATE, reply.index)
         elif not agreed and reply.index == progress.probe:
+            if reply.index <= progress.installed:
+                progress.installed = NO_INDEX  # it has lost it again
             progress.compare_from(self._earlier(progress.probe, reply))
 
     def _earlier(self, probe: int, reply: PushReply) -> int:
-        """The last index before ``probe`` at which the logs can agree; -1 when they have nothing in common."""
+        """The last index before ``probe`` at which the logs can agree; -1 when there is nothing in common."""
         if reply.hint_term != NO_TERM:
             return self._member.log.last_not_above(min(reply.hint_index, probe - 1), reply.hint_term)
         return max(NO_INDEX, min(reply.end_index, probe - 1))
@@ -313,7 +322,11 @@ class Leader:
     def _tell_transferee(self) -> None:
         """Let it stand for election when it has the whole log, which does not grow meanwhile."""
         last_index = self._member.log.last_index
-        if self._transferee and not self._transfer_told and self.progress[self._transferee].match == last_index:
+        if (
+            self._transferee
+            and not self._transfer_told
+            and self.progress[self._transferee].match == last_index
+        ):
             self._transfer_told = True
             self._member.send(self._transferee, TakeLeadership(self.term, last_index))
 

@@ -90,7 +90,7 @@ def load_state(disk: Disk, path: str, last_term: int) -> tuple[int, str]:
     data = disk.read_file(path)
     state = decode_state(data)
     if state is None and data is None:
-        state = decode_state(disk.read_file(f"{path}.tmp")) or decode_state(disk.read_file(f"{path}.bak"))
+        state = _found_beside(disk, path)
         if state is None and last_term < 0:
             return 0, ""
     if state is None:
@@ -103,6 +103,23 @@ def load_state(disk: Disk, path: str, last_term: int) -> tuple[int, str]:
     if state[0] < last_term:  # Java does not fsync the file: a power cut may leave an older one.
         return last_term, UNKNOWN_VOTE
     return state
+
+
+def _found_beside(disk: Disk, path: str) -> tuple[int, str] | None:
+    """The state of ``.tmp`` or ``.bak``, which gets its name before it is spoken of: saving the next one begins
+    with emptying ``.tmp``."""
+    for spare in (f"{path}.tmp", f"{path}.bak"):
+        state = decode_state(disk.read_file(spare))
+        if state is not None:
+            fd = disk.open(spare)
+            try:
+                disk.sync_file(fd)
+            finally:
+                disk.close(fd)
+            disk.rename(spare, path)
+            disk.sync_directory(path.rpartition("/")[0] or ".")
+            return state
+    return None
 
 
 def _properties(data: bytes | None) -> dict[str, str]:

@@ -41,6 +41,8 @@ class Progress:
         self.round = 0
         """The last heartbeat round that it answered."""
         self.commit_sent = -1
+        self.installed = -1
+        """The follower said that it has what a snapshot after this entry holds: the logs agree up to it."""
 
     def compare_from(self, index: int) -> None:
         """Start over: find out again where the logs agree."""

@@ -11,10 +11,12 @@ from ledgermq.dledger.messages import (
     Effect,
     Entries,
     InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     Push,
     PushReply,
     Send,
+    SendEntries,
     SendSnapshot,
     Truncate,
     VoteReply,
@@ -101,6 +103,30 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_no_endless_compare():
         (compare,) = [message for message in sent(effects) if isinstance(message, Push)]
         probe = compare.prev_index
     raise AssertionError("no snapshot is sent")
+
+
+def test_a_leader_that_forgot_a_term_believes_who_installed_its_snapshot():
+    # Seed 2567: after a restart with a trimmed log the leader did not know the term of the entry before it and
+    # sent the same snapshot again and again to a follower that ended there.
+    core = new_core(first_index=10, last_index=12)
+    lead(core)
+    failed = DLedgerCode.INCONSISTENT_STATE
+    core.receive(1001, "n1", PushReply(PushKind.COMPARE, 2, failed, 12, 0, 9, 9, 1))
+    assert [effect for effect in take_all(core) if isinstance(effect, SendSnapshot)]
+    core.receive(1002, "n1", InstallSnapshotReply(2, DLedgerCode.SUCCESS, 9, 0, True))
+    core.snapshot_sent(1002, "n1", True)
+    take_all(core)
+    core.receive(1003, "n1", PushReply(PushKind.COMPARE, 2, failed, 13, 0, 9, 9, 1))
+    (compare,) = [message for message in sent(take_all(core)) if isinstance(message, Push)]
+    assert (compare.kind, compare.prev_index, compare.prev_term) == (PushKind.COMPARE, 9, NO_TERM)
+    core.receive(1004, "n1", PushReply(PushKind.COMPARE, 2, DLedgerCode.SUCCESS, 9, 0, 9))
+    assert [effect.first_index for effect in take_all(core) if isinstance(effect, SendEntries)] == [10]
+
+
+def test_a_truncate_at_an_entry_of_a_forgotten_term_is_done():
+    core = new_core(first_index=10, last_index=12, base_term=1)
+    core.receive(1, "n1", Push(PushKind.TRUNCATE, 2, 9, NO_TERM, -1))
+    assert [effect for effect in take_all(core) if isinstance(effect, Truncate)] == [Truncate(9)]
 
 
 def test_nothing_before_the_log_is_answered_with_something_in_it():
