@@ -457,10 +457,10 @@ class FileLedger:
             self._note(self._saved_committed, kept)
         self._data.cut(kept.end_pos)
         self._data.sync()
+        self._index.truncate(kept.last_index)
         with self._lock:
             self._log.truncate(kept.last_index)
             self._recent.truncate(kept.last_index)
-            self._index.truncate(kept.last_index)
             for base in [base for base, first in self._first_indexes.items() if first > kept.last_index]:
                 del self._first_indexes[base]
             self._written = self._synced = kept
@@ -520,6 +520,8 @@ class FileLedger:
                     break
                 keep_from, keep_index = base, first
             if keep_from >= 0 and keep_index > self._log.first_index:
+                if self._noted.last_index < keep_index:
+                    self.save_checkpoint(self._saved_committed)  # Its entry must not go.
                 with self._lock:
                     self._log.start_at(keep_index)
                     self._first_indexes = {

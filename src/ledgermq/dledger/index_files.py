@@ -4,7 +4,7 @@ again.
 The newest units wait in memory and are written with the next flush, on its worker. They are fsynced with
 the checkpoint only: recovery writes the units of all entries behind it again.
 
-Rules of this file: unit i lies at 32 * i; what lies behind the last one is left over and overwritten.
+Rules of this file: unit i lies at 32 * i; behind the last one there are only zeros.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class IndexFiles:
         return len(self._tail) > UNWRITTEN_INDEX_BYTES_MAX
 
     def truncate(self, last_index: int) -> None:
-        """Entries after ``last_index`` are gone."""
+        """Entries after ``last_index`` are gone, and so are their units: durably, or a crash could take one of
+        them for that of a later entry. Raises OSError.
+        """
         with self._lock:
             end = (last_index + 1) * _UNIT
             if end >= self._tail_at:
@@ -54,6 +56,9 @@ class IndexFiles:
             else:
                 self._tail.clear()
                 self._tail_at = end
+            if end < self.files.end:
+                self.files.cut(end)
+                self.files.sync()
 
     def write_tail(self) -> None:
         """Write what waits in memory. Raises OSError; what was not written waits on."""

@@ -111,6 +111,10 @@ class Recovery:
 
     def recover(self) -> Recovered:
         """Raises LedgerError (DISK_ERROR) where the table refuses, OSError."""
+        for directory in (self._paths.data, self._paths.index):
+            # A file removed just before the process died is gone for good only now: with the power it could
+            # come back, behind files that were written since.
+            self._disk.sync_directory(directory)
         marker = self._disk.read_file(self._paths.reset)
         checkpoint = decode_checkpoint(self._disk.read_file(self._paths.checkpoint))
         if marker is None:

@@ -74,7 +74,7 @@ def test_a_crash_at_every_operation(seed: int, power: bool):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(60), 85, 224, 275, 424])
 def test_many_crashes_of_one_ledger(seed: int):
     rng = random.Random(seed)
     disk = SimDisk(seed)
