@@ -56,6 +56,12 @@ __all__ = ["TRANSITIONS", "Cause", "Core", "CoreConfig", "Random", "Refused"]
 
 REVOTE_MS: Final = 20
 """A Java voter takes a larger term over first and votes when asked again; its loop turns every 10 ms."""
+JAVA_CANDIDATE_MS: Final = 4500
+"""A Java candidate whose round failed stands again within this time, in the highest term that it was told: up
+to 3000 ms go by until it gives up a member that is away, and up to 1000 ms more. It never catches up with one
+that raises the term more often."""
+JAVA_FIRST_WAIT_MS: Final = 1000
+"""A leader that lives connects to a member that starts within RECONNECT_MS_MAX of its link."""
 LOST_LEADER_MS: Final = 50
 """At most this long after its leader's connection ended, a follower stands for election."""
 
@@ -84,6 +90,12 @@ TRANSITIONS: Final[dict[tuple[Role, Cause], Role]] = {
     (Role.LEADER, Cause.LOST_QUORUM): Role.CANDIDATE,
 }
 """What is not here never happens: a leader hears no other leader of its term, a follower is not elected."""
+
+
+BEHIND: Final = (VoteResult.REJECT_EXPIRED_LEDGER_TERM, VoteResult.REJECT_SMALL_LEDGER_END_INDEX)
+"""The voter's log has more than the candidate's."""
+TRY_AGAIN: Final = (VoteResult.REJECT_EXPIRED_VOTE_TERM, VoteResult.REJECT_ALREADY_VOTED)
+"""In a later term the candidate can win."""
 
 
 class _Ballot:
@@ -136,6 +148,7 @@ class Core:
         self._ballot: _Ballot | None = None
         self._election_ms = 0
         self._leader_heard_ms = now_ms
+        self._leader_heard = False
         self._leader_lost = False
         self._hand_over: TakeLeadership | None = None
         self._hand_over_from = NOBODY
@@ -291,6 +304,9 @@ class Core:
         """First contact told which kind of node ``peer`` is."""
         if java:
             self._member.java.add(peer)
+            if not self._leader_heard:
+                # Without pre-votes, who starts beside a leader that it has not heard yet would depose it.
+                self._election_ms = max(self._election_ms, self._member.now_ms + JAVA_FIRST_WAIT_MS)
         else:
             self._member.java.discard(peer)
 
@@ -427,9 +443,11 @@ class Core:
         elif reply.result is VoteResult.REJECT_TERM_NOT_READY:
             ballot.not_ready.append(sender)
             ballot.ask_again_ms = self._member.now_ms + REVOTE_MS
-        elif reply.result is VoteResult.REJECT_ALREADY_HAS_LEADER and sender in self._member.java:
+        elif sender in self._member.java and reply.result is VoteResult.REJECT_ALREADY_HAS_LEADER:
             # Its leader will be heard; without pre-votes, asking on would raise the term under it.
             self._election_ms = self._member.now_ms + self._member.config.java_patience_ms
+        elif sender in self._member.java and reply.result in BEHIND:
+            self._election_ms = max(self._election_ms, self._member.now_ms + JAVA_CANDIDATE_MS)
 
     # ---- election: the one who is asked ----
 
@@ -449,6 +467,8 @@ class Core:
         elif request.term > self.term and not self._leader_lives():
             # Its log is too old to win, but its term counts, or this member would stand in terms gone by.
             self._adopt(request.term)
+        elif self.leader_id is None and sender in self._member.java and result in TRY_AGAIN:
+            self._election_ms = max(self._election_ms, self._member.now_ms + JAVA_CANDIDATE_MS)
         self._member.send(sender, VoteReply(self.term, result))
 
     def _judge(self, sender: str, request: VoteRequest) -> VoteResult:
@@ -492,6 +512,7 @@ class Core:
         if self._hand_over is not None and self.term > self._hand_over.term:
             self._answer_hand_over(DLedgerCode.TAKE_LEADERSHIP_FAILED)
         self._leader_heard_ms = self._member.now_ms
+        self._leader_heard = True
         self._leader_lost = False
         java = sender in self._member.java
         patience_ms = self._member.config.java_patience_ms if java else self._patience_ms()

@@ -106,8 +106,8 @@ def load_state(disk: Disk, path: str, last_term: int) -> tuple[int, str]:
 
 
 def _found_beside(disk: Disk, path: str) -> tuple[int, str] | None:
-    """The state of ``.tmp`` or ``.bak``, which gets its name before it is spoken of: saving the next one begins
-    with emptying ``.tmp``."""
+    """The state of ``.tmp`` or ``.bak``, which gets its name before it is spoken of: saving the next one
+    begins with emptying ``.tmp``."""
     for spare in (f"{path}.tmp", f"{path}.bak"):
         state = decode_state(disk.read_file(spare))
         if state is not None:

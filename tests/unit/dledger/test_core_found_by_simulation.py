@@ -106,8 +106,8 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_no_endless_compare():
 
 
 def test_a_leader_that_forgot_a_term_believes_who_installed_its_snapshot():
-    # Seed 2567: after a restart with a trimmed log the leader did not know the term of the entry before it and
-    # sent the same snapshot again and again to a follower that ended there.
+    # Seed 2567: after a restart with a trimmed log the leader did not know the term of the entry before it
+    # and sent the same snapshot again and again to a follower that ended there.
     core = new_core(first_index=10, last_index=12)
     lead(core)
     failed = DLedgerCode.INCONSISTENT_STATE
