@@ -483,10 +483,11 @@ class CommitLog:
         return len(self.dirty_queues) == 0
 
     def queues_without_file(self, count_max: i64) -> list[ConsumeQueue]:
-        """Some of the queues that are written next and have no file yet, for :meth:`QueueFiles.create`."""
+        """Those of the next ``count_max`` queues that have no file yet, for :meth:`QueueFiles.create`."""
         found: list[ConsumeQueue] = []
         i: i64 = len(self._round) - 1
-        while i >= 0 and len(found) < count_max:
+        last: i64 = i - count_max
+        while i >= 0 and i > last:
             queue = self._round[i]
             if queue.first_offset < 0 and queue.stored_offset == 0:
                 found.append(queue)
