@@ -1,7 +1,7 @@
 """What clients ask of a member: appends, linearizable reads, the transfer of the leadership.
 
-Rules of this file: each request that was taken is answered exactly once, by a call of its ``done`` on the
-loop; one that is not taken raises Refused.
+Rules of this file: it is compiled; each request that was taken is answered exactly once, by a call of its
+``done`` on the loop; one that is not taken raises Refused.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class ClientRequests:
             text = f"an entry of {max(sizes)} bytes, allowed are {self._body_bytes_max}"
             raise Refused(DLedgerCode.UNEXPECTED_ARGUMENT, text)
         if not self._proposals.add(bodies, sum(sizes), done):
-            text = (
-                f"{self._proposals.count} entries, {self._proposals.bytes} bytes, wait already"
-            )
+            text = f"{self._proposals.count} entries, {self._proposals.bytes} bytes, wait already"
             raise Refused(DLedgerCode.LEADER_PENDING_FULL, text)
         self._driver.schedule()
 

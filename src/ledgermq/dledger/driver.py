@@ -5,9 +5,9 @@ its effects are carried out: one write to the ledger for all appends of the turn
 one fsync for whatever was written. Work that must be durable before anything else happens (term and vote, a
 cut log) runs on a worker, and until it is done the core hears nothing: what comes waits in bounded queues.
 
-Rules of this file: nothing is decided here. What promises durability waits in ``Held`` until the fsync that
-covers it. A disk that fails is the end, told to ``failed``. A full one is not: the core is made anew from
-what the ledger has, and for a while takes no entries.
+Rules of this file: it is compiled; nothing is decided here. What promises durability waits in ``Held`` until
+the fsync that covers it. A disk that fails is the end, told to ``failed``. A full one is not: the core is
+made anew from what the ledger has, and for a while takes no entries.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class Driver:
             return
         try:
             self._work(core)
-        except FullError as error:
-            self._begin_anew(error)
+        except FullError as full:  # compiled, a variable keeps its first type: not the next one's name
+            self._begin_anew(full)
         except Exception as error:  # noqa: BLE001 - a bug or a broken disk: the core believes what is not so
             self._failed(error)
 
@@ -242,10 +242,12 @@ class Driver:
         try:
             return write()
         except OSError as error:
-            raise (FullError(str(error)) if _no_room(error) else error) from None
-        except LedgerError as error:
+            if _no_room(error):
+                raise FullError(str(error)) from None
+            raise
+        except LedgerError as misfit:
             # Entries that cannot stand here: nothing was written, so the core is to forget them again.
-            raise FullError(str(error)) from None
+            raise FullError(str(misfit)) from None
 
     def _append(self, effect: Append) -> None:
         self._written(lambda: self._ledger.append(effect.entries))

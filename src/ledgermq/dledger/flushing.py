@@ -3,8 +3,8 @@
 quorum-fsync: whatever is written is fsynced at once; what comes during an fsync has the next one together.
 page-cache: written counts as durable, and an fsync follows within ``flushFileInterval``, as in Java.
 
-Rules of this file: one fsync at a time; an fsync that fails is the end: the kernel may have dropped the
-pages, and no later one can be believed.
+Rules of this file: it is compiled; one fsync at a time; an fsync that fails is the end: the kernel may have
+dropped the pages, and no later one can be believed.
 """
 
 from __future__ import annotations

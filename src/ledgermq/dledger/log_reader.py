@@ -1,6 +1,6 @@
 """Entries from the ledger: at once when they are in memory, else from disk on a worker.
 
-Rules of this file: nothing here waits for a disk on the loop.
+Rules of this file: it is compiled; nothing here waits for a disk on the loop.
 """
 
 from __future__ import annotations

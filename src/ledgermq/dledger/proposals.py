@@ -3,14 +3,14 @@
 What one turn of the loop brings is written together; each append then waits until its last entry is committed
 (and applied), in the order of indexes.
 
-Rules of this file: pure; each append is answered exactly once; what waits is bounded by count and bytes.
+Rules of this file: it is compiled; pure; each append is answered exactly once; what waits is bounded by count
+and bytes.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.runtime.limits import WAITING_APPENDS_BYTES_MAX
@@ -24,14 +24,14 @@ class Proposals:
     """Appends that are new (not written yet) or wait for their index."""
 
     def __init__(self, count_max: int) -> None:
-        self._count_max: Final = count_max
+        self._count_max: int = count_max
         self._new: list[tuple[Sequence[bytes], int, Done]] = []
         """(bodies, their bytes, done)"""
         self._waiting: deque[tuple[int, int, int, int, Done]] = deque()
         """(last index, its position, entries, bytes, done), by index."""
-        self.count = 0
+        self.count: int = 0
         """Entries, new and waiting."""
-        self.bytes = 0
+        self.bytes: int = 0
         """Of their bodies."""
 
     @property

@@ -2,7 +2,8 @@
 
 All that one turn of the loop brings ask the core for one read index together, under one token.
 
-Rules of this file: pure; each read is answered exactly once; WAITING_READS_MAX bounds how many wait.
+Rules of this file: it is compiled; pure; each read is answered exactly once; WAITING_READS_MAX bounds how
+many wait.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Entries that are not in memory are read on a worker. Meanwhile the core asks for nothing else for this
 follower, unless it starts over with it: then what was read is thrown away.
 
-Rules of this file: nothing is decided here, and nothing waited for.
+Rules of this file: it is compiled; nothing is decided here, and nothing waited for.
 """
 
 from __future__ import annotations

@@ -3,17 +3,19 @@
 Appends are what a group is for, and each has its answer; so the frame of a successful one is made from a
 template. Everything else is answered in the ordinary way.
 
-Rules of this file: a frame made here is byte for byte what encode_command makes (a test compares).
+Rules of this file: it is compiled; a frame made here is byte for byte what encode_command makes (a test
+compares).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.requests import AppendReply, encode
-from ledgermq.remoting.codes import FLAG_RESPONSE
+from ledgermq.remoting.codes import FLAG_ONEWAY, FLAG_RESPONSE
 from ledgermq.remoting.command import Command, encode_command
 from ledgermq.remoting.connection import Connection
 
@@ -33,12 +35,15 @@ class AppendTemplate:
     """Frames that answer appends, with the group's leader and term as they are."""
 
     def __init__(self, group: str, leader_id: str | None, term: int) -> None:
-        self.leader_id = leader_id
-        self.term = term
+        self.leader_id: str | None = leader_id
+        self.term: int = term
         reply = AppendReply(group=group, leader_id=leader_id, term=term, index=0, pos=0)
         body = encode(reply).replace(b"%", b"%%")
-        self._body = body.replace(b'"index":0', b'"index":%d').replace(b'"pos":0', b'"pos":%d')
-        self._head = _json_head()
+        self._body: bytes = body.replace(b'"index":0', b'"index":%d').replace(b'"pos":0', b'"pos":%d')
+        self._head: bytes = _json_head()
+
+    def body(self, index: int, pos: int) -> bytes:
+        return self._body % (index, pos)
 
     def frame(self, opaque: int, index: int, pos: int) -> bytes:
         head = self._head % opaque
@@ -51,7 +56,7 @@ class Replies:
     """The answers of this turn of the loop."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._frames: dict[Connection, list[bytes]] = {}
 
     def add(self, connection: Connection, frame: bytes) -> None:
@@ -68,3 +73,32 @@ class Replies:
         gathered, self._frames = self._frames, {}
         for connection, frames in gathered.items():
             connection.write(b"".join(frames))
+
+
+class AppendAnswer:
+    """What answers one append, when it is known what became of it; ``refuse`` answers one that failed."""
+
+    def __init__(
+        self,
+        replies: Replies,
+        template: AppendTemplate,
+        connection: Connection,
+        request: Command,
+        refuse: Callable[[Command, Connection, int], None],
+    ) -> None:
+        self._replies: Replies = replies
+        self._template: AppendTemplate = template
+        self._connection: Connection = connection
+        self._request: Command = request
+        self._refuse: Callable[[Command, Connection, int], None] = refuse
+
+    def done(self, code: int, index: int, pos: int) -> None:
+        request = self._request
+        if code != DLedgerCode.SUCCESS:
+            self._refuse(request, self._connection, code)
+        elif request.binary:
+            answer = Command(DLedgerCode.SUCCESS)
+            answer.body = self._template.body(index, pos)
+            self._connection.reply(request, answer)
+        elif request.flag & FLAG_ONEWAY == 0:
+            self._replies.add(self._connection, self._template.frame(request.opaque, index, pos))

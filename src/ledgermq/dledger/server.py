@@ -5,7 +5,8 @@ it with DLedger's number, its ``leaderId`` who leads, and the frame's remark say
 members send HELLO first, which is where a member that was told other peers is turned away, and then NATIVE
 messages, which are answered by messages over this member's own link.
 
-Rules of this file: decode, find the node, ask it, answer. Nobody is answered twice, and nobody never.
+Rules of this file: it is compiled; decode, find the node, ask it, answer. Nobody is answered twice, and
+nobody never.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.native_messages import VERSION, decode_native
 from ledgermq.dledger.node import Node
 from ledgermq.dledger.open_ledger import open_ledger
-from ledgermq.dledger.proposals import Done
-from ledgermq.dledger.replies import AppendTemplate, Replies
+from ledgermq.dledger.replies import AppendAnswer, AppendTemplate, Replies
 from ledgermq.dledger.requests import (
     AppendReply,
     AppendRequest,
@@ -45,7 +45,7 @@ from ledgermq.dledger.requests import (
 from ledgermq.dledger.settings import DLedgerSettings, SettingsError
 from ledgermq.dledger.state_machine import StateMachine
 from ledgermq.remoting.client import split_address
-from ledgermq.remoting.codes import FLAG_ONEWAY, ResponseCode
+from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
@@ -191,7 +191,7 @@ class DLedgerServer:
         try:
             request = decode(AppendRequest, command.body)
             node = self._node(request.group, request.remote_id)
-            node.clients.append(_bodies(request), self._appended(node, command, connection))
+            node.clients.append(_bodies(request), self._answer(node, command, connection).done)
         except (ProtocolError, Refused) as error:
             return self._refusal(error, AppendReply(), node)
         return None
@@ -309,27 +309,19 @@ class DLedgerServer:
 
     # ---- answers ----
 
-    def _appended(self, node: Node, command: Command, connection: Connection) -> Done:
-        """What answers an append. (The command is not kept: its body is in the log.)"""
-        opaque, flag, binary = command.opaque, command.flag, command.binary
-        group, templates, add = node.group, self._templates, self._replies.add
+    def _answer(self, node: Node, command: Command, connection: Connection) -> AppendAnswer:
+        """What answers an append that this leader takes: all in one term, or not at all."""
+        term = node.term
+        template = self._templates.get(node.group)
+        if template is None or template.term != term or template.leader_id != node.leader_id:
+            template = self._templates[node.group] = AppendTemplate(node.group, node.leader_id, term)
 
-        def done(code: int, index: int, pos: int) -> None:
-            if code == DLedgerCode.SUCCESS and not binary and flag & FLAG_ONEWAY == 0:
-                template = templates.get(group)
-                term, leader_id = node.term, node.leader_id
-                if template is None or template.term != term or template.leader_id != leader_id:
-                    template = templates[group] = AppendTemplate(group, leader_id, term)
-                add(connection, template.frame(opaque, index, pos))
-                return
-            reply = AppendReply(
-                group=group, code=code, leader_id=node.leader_id, term=node.term, index=index, pos=pos
-            )
-            request = Command(DLedgerRequest.APPEND)
-            request.opaque, request.flag, request.binary = opaque, flag, binary
+        def refuse(request: Command, connection: Connection, code: int) -> None:
+            reply = AppendReply(group=node.group, code=code, leader_id=node.leader_id, term=node.term)
             connection.reply(request, _json(reply))
 
-        return done
+        command.body = b""  # the command waits for its answer, its body need not
+        return AppendAnswer(self._replies, template, connection, command, refuse)
 
     def _refusal(self, error: ProtocolError | Refused, reply: Body, node: Node | None = None) -> Command:
         reply.code = error.code if isinstance(error, Refused) else DLedgerCode.UNEXPECTED_ARGUMENT

@@ -76,7 +76,7 @@ def test_snapshots_are_saved_kept_and_loaded(run: Run, tmp_path: Path) -> None:
                 before = snapshots(tmp_path, "n0")
                 sent += await fill(cluster, 150, 150 * round_)
                 await until(partial(grown, tmp_path, before))
-            assert len(snapshots(tmp_path, "n0")) == 3
+            await until(lambda: len(snapshots(tmp_path, "n0")) == 3)
             await until(lambda: cluster.node("n0").first_index > 0)
             await cluster.stop()
             await cluster.start()
