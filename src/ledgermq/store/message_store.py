@@ -232,7 +232,8 @@ class MessageStore:
             ahead = self.log.queues_without_file(FILES_CREATED_MAX)
             if ahead:
                 self._creating = True
-                jobs.append(partial(self._create, ahead))
+                # First, for what follows a job that fails is not run.
+                jobs.insert(0, partial(self._create, ahead))
         return jobs
 
     def _write_tails(self) -> bool:
