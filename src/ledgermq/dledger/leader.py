@@ -1,8 +1,8 @@
 """What the leader of one term does: heartbeats, followers' logs, the commit index, reads, handing over.
 
-Rules of this file: pure; made when a term is won and dropped when it ends, so that nothing of a term outlives it.
-The leader's own log counts like a follower's: as far as it is durable. Only entries of its own term are committed
-by counting; older ones are committed with them.
+Rules of this file: pure; made when a term is won and dropped when it ends, so that nothing of a term outlives
+it. The leader's own log counts like a follower's: as far as it is durable. Only entries of its own term are
+committed by counting; older ones are committed with them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from ledgermq.dledger.progress import Progress, ProgressState
 from ledgermq.dledger.reads import Reads
 
 PREFERRED_CHECK_MS = 1000
+PREFERRED_PAUSE_MS_MAX = 60_000
+"""Proposals are refused while the leadership is being given away: who does not take it is asked more and more
+rarely."""
 
 
 class _Proposal(msgspec.Struct):
@@ -54,6 +57,7 @@ class Leader:
         self._round = 0
         self._heartbeat_ms = now_ms
         self._preferred_ms = now_ms + PREFERRED_CHECK_MS
+        self._preferred_pause_ms = PREFERRED_CHECK_MS
         self._transferee = NOBODY
         self._transfer_ms = NEVER_MS
         self._transfer_told = False
@@ -338,6 +342,8 @@ class Leader:
         self._transferee = NOBODY
         self._transfer_ms = NEVER_MS
         self._transfer_told = False
+        self._preferred_pause_ms = min(2 * self._preferred_pause_ms, PREFERRED_PAUSE_MS_MAX)
+        self._preferred_ms = self._member.now_ms + self._preferred_pause_ms
         self._member.emit(TransferDone(code))
 
     def _prefer(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 from ledgermq.dledger.codes import DLedgerCode, PushKind, Role, VoteResult
-from ledgermq.dledger.core import Core, CoreConfig
+from ledgermq.dledger.core import Core, CoreConfig, Refused
 from ledgermq.dledger.messages import (
     NO_TERM,
     Effect,
     Entries,
+    HeartbeatReply,
     InstallSnapshot,
     InstallSnapshotReply,
     Message,
@@ -25,12 +26,21 @@ from ledgermq.dledger.messages import (
 from ledgermq.dledger.term_runs import TermRuns
 
 
-def new_core(first_index: int = 0, last_index: int = -1, term: int = 1, base_term: int = NO_TERM) -> Core:
+PLAIN = CoreConfig(pre_vote=False)
+
+
+def new_core(
+    first_index: int = 0,
+    last_index: int = -1,
+    term: int = 1,
+    base_term: int = NO_TERM,
+    config: CoreConfig = PLAIN,
+) -> Core:
     runs = [(first_index, term)] if last_index >= first_index else []
     return Core(
         "n0",
         ("n0", "n1", "n2"),
-        CoreConfig(pre_vote=False),
+        config,
         random.Random(1),
         now_ms=0,
         term=term,
@@ -127,6 +137,25 @@ def test_a_truncate_at_an_entry_of_a_forgotten_term_is_done():
     core = new_core(first_index=10, last_index=12, base_term=1)
     core.receive(1, "n1", Push(PushKind.TRUNCATE, 2, 9, NO_TERM, -1))
     assert [effect for effect in take_all(core) if isinstance(effect, Truncate)] == [Truncate(9)]
+
+
+def test_a_preferred_member_that_does_not_take_the_leadership_stops_nobody_for_long():
+    # The leader tried once a second, for a second each time, and refused proposals all that while.
+    core = new_core(config=CoreConfig(pre_vote=False, check_quorum=False, preferred_leaders=("n1",)))
+    lead(core)
+    open_ms = 0
+    for now_ms in range(1100, 61_100, 100):
+        core.receive(now_ms, "n1", HeartbeatReply(2, 0, DLedgerCode.SUCCESS))
+        core.tick(now_ms)
+        try:
+            core.propose(now_ms, 1)
+        except Refused:
+            continue
+        open_ms += 100
+        core.persisted(core.last_index, 2)
+        core.receive(now_ms, "n1", PushReply(PushKind.COMPARE, 2, DLedgerCode.SUCCESS, 0, 0, 0))
+        take_all(core)
+    assert open_ms > 50_000
 
 
 def test_nothing_before_the_log_is_answered_with_something_in_it():
