@@ -25,7 +25,6 @@ from ledgermq.dledger.messages import (
 )
 from ledgermq.dledger.term_runs import TermRuns
 
-
 PLAIN = CoreConfig(pre_vote=False)
 
 
