@@ -149,8 +149,8 @@ class ConfigFiles:
     ) -> None:
         """From now on ``content()`` is to stand in the file ``name``; ``changes()`` never falls.
 
-        ``table``: the last field of the content is a large map and always the same one; whoever changes an
-        item of it calls :meth:`item_changed`. Call this after the table has been loaded.
+        ``table``: this field of the content is a large map, always the same one; whoever changes an item
+        of it calls :meth:`item_changed`. Call this after the table has been loaded.
         """
         self._files[name] = _File(self._directory / name, content, changes, table)
 
