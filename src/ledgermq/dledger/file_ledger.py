@@ -35,7 +35,7 @@ from ledgermq.dledger.entries import (
     encode_blank,
     encode_bodies,
 )
-from ledgermq.dledger.file_positions import DATA_FILE_BYTES, INDEX_FILE_BYTES, fits
+from ledgermq.dledger.file_positions import DATA_FILE_BYTES, INDEX_FILE_BYTES, check_reset, fits
 from ledgermq.dledger.index_files import IndexFiles
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.ledger_recovery import (
@@ -408,7 +408,9 @@ class FileLedger:
             if self._recent.holds(index):
                 return self._recent.place(index)
         unit = self._index.unit(index)
-        if unit.size < _HEAD or unit.index != index or unit.term != self.term_at(index) or unit.pos < 0:
+        first_pos = self._data.bases[0] if self._data.bases else 0
+        inside = first_pos <= unit.pos and unit.pos + unit.size <= self._written.end_pos
+        if unit.size < _HEAD or unit.index != index or unit.term != self.term_at(index) or not inside:
             raise LedgerError(
                 DLedgerCode.DISK_ERROR,
                 f"the index of {self._paths.directory} is damaged at entry {index}: remove its files, and "
@@ -467,6 +469,7 @@ class FileLedger:
             self._unclean = False
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
+        check_reset(last_index, next_pos, self._data.file_bytes)
         with self._sync_lock, self._disk_lock:
             self._check_broken()
             try:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledgermq.dledger.entries import BLANK_BYTES
+from ledgermq.dledger.codes import DLedgerCode
+from ledgermq.dledger.entries import BLANK_BYTES, ENTRY_HEAD_BYTES
+from ledgermq.dledger.ledger import LedgerError
 
 DATA_FILE_BYTES: Final = 1024 * 1024 * 1024
 """Java's default; all members of a group must have the same."""
@@ -32,3 +34,14 @@ def fits(end_pos: int, first_pos: int, size: int, file_bytes: int, empty: bool) 
         and end_pos % file_bytes != 0
         and base == end_pos - end_pos % file_bytes + file_bytes
     )
+
+
+def check_reset(last_index: int, next_pos: int, file_bytes: int) -> None:
+    """Raise LedgerError unless an entry after ``last_index`` can stand at ``next_pos``.
+
+    What is before it in its file, or the file before, must have room for a filler.
+    """
+    if next_pos < 0 or (last_index >= 0 and next_pos == 0) or 0 < next_pos % file_bytes < ENTRY_HEAD_BYTES:
+        raise LedgerError(
+            DLedgerCode.UNEXPECTED_ARGUMENT, f"entry {last_index + 1} cannot begin at position {next_pos}"
+        )

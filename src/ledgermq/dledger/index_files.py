@@ -46,8 +46,8 @@ class IndexFiles:
         return len(self._tail) > UNWRITTEN_INDEX_BYTES_MAX
 
     def truncate(self, last_index: int) -> None:
-        """Entries after ``last_index`` are gone, and so are their units: durably, or a crash could take one of
-        them for that of a later entry. Raises OSError.
+        """Entries after ``last_index`` are gone, and so are their units: durably, or a crash could take one
+        of them for that of a later entry. Raises OSError.
         """
         with self._lock:
             end = (last_index + 1) * _UNIT

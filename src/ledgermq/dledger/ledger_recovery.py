@@ -301,15 +301,13 @@ class Recovery:
         """By bisection: terms never fall. None when a unit is not what it must be."""
         first, last = start.first_index, begin.last_index - 1
         first_term, last_term = self._unit_term(first), self._unit_term(last)
-        last_unit = self._index.unit(last)
-        head = self._head(start.pos)
         if first_term < 0 or last_term < first_term or last_term > begin.term:
             return None
-        if head.size == 0 or head.index != first or head.term != first_term:
-            return None
-        last_head = self._head(int(last_unit.pos))
-        if last_head.size == 0 or last_head.index != last or last_head.term != last_term:
-            return None
+        for index in (first, last):
+            unit = self._index.unit(index)
+            head = self._head(int(unit.pos))
+            if head.size == 0 or (head.size, head.index, head.term) != (unit.size, index, unit.term):
+                return None
         runs = [(first, first_term)]
         while runs[-1][1] < last_term:
             low, high = runs[-1][0], last  # The term at low is the run's, at high it is a higher one.

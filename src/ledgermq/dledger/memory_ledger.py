@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.entries import END, ENTRY_HEAD_BYTES, EntryScan, encode_bodies
-from ledgermq.dledger.file_positions import DATA_FILE_BYTES, fits
+from ledgermq.dledger.file_positions import DATA_FILE_BYTES, check_reset, fits
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.messages import NO_INDEX, Entries
 from ledgermq.dledger.term_runs import TermRuns
@@ -156,6 +156,7 @@ class MemoryLedger:
         self._log.truncate(last_index)
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
+        check_reset(last_index, next_pos, self._file_bytes)
         self._entries.clear()
         self._log.reset(last_index, last_term)
         self._start_pos = next_pos

@@ -1,7 +1,8 @@
 """What the crash tests do to a ledger, and what must hold afterwards.
 
-A script is a seeded series of appends, flushes, checkpoints, truncations, votes, deletions and resets on a small
-ledger (data files of 2 KiB, index files of 16 units), so that every kind of roll happens every few entries.
+A script is a seeded series of appends, flushes, checkpoints, truncations, votes, deletions and resets on
+a small ledger (data files of 2 KiB, index files of 16 units), so that every kind of roll happens every
+few entries.
 """
 
 from __future__ import annotations

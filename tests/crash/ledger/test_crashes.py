@@ -1,7 +1,8 @@
-"""The power fails, or the process dies, at every single operation of a script; the ledger must come back whole.
+"""The power fails, or the process dies, at every operation of a script; the ledger must come back
+whole.
 
-Under a power cut what a flush covered had been promised, and term and vote once saved; when the process dies,
-all that was written.
+Under a power cut what a flush covered had been promised, and term and vote once saved; when the process
+dies, all that was written.
 """
 
 from __future__ import annotations
