@@ -20,6 +20,7 @@ from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries, FailProposals, ReadFailed, ReadReady, TransferDone
 from ledgermq.dledger.proposals import Done, Proposals
 from ledgermq.dledger.read_requests import ReadDone, ReadRequests
+from ledgermq.runtime.limits import WAITING_READS_MAX
 
 log: Final = logging.getLogger("ledgermq.dledger")
 
@@ -106,8 +107,9 @@ class ClientRequests:
     def read(self, done: ReadDone) -> None:
         """``done(SUCCESS)`` when everything that was acknowledged before this call is visible here."""
         self._leading()
-        if self._reads.is_full:
-            raise Refused(DLedgerCode.LEADER_PENDING_FULL, f"{self._reads.count} reads wait already")
+        waiting = self._reads.count + self._committed.waiting_count
+        if waiting >= WAITING_READS_MAX:
+            raise Refused(DLedgerCode.LEADER_PENDING_FULL, f"{waiting} reads wait already")
         self._reads.add(done)
         self._driver.schedule()
 

@@ -70,6 +70,11 @@ class Committed:
         """The last entry that clients may see."""
         return self.commit_index if self._applier is None else self._applier.applied_index
 
+    @property
+    def waiting_count(self) -> int:
+        """Reads that wait until an index is visible."""
+        return len(self._waiting)
+
     # ---- start ----
 
     def recover(self) -> int:

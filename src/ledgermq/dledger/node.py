@@ -360,5 +360,9 @@ class Node:
         asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
-        if not self._stopped:
+        if self._stopped:
+            return
+        try:
             self._committed.advance()
+        except Exception as error:  # noqa: BLE001 - a state machine that fails has not applied the entry
+            self._fail(error)

@@ -2,15 +2,12 @@
 
 All that one turn of the loop brings ask the core for one read index together, under one token.
 
-Rules of this file: it is compiled; pure; each read is answered exactly once; WAITING_READS_MAX bounds how
-many wait.
+Rules of this file: it is compiled; pure; each read is answered exactly once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from ledgermq.runtime.limits import WAITING_READS_MAX
 
 ReadDone = Callable[[int], None]
 """Called with SUCCESS when everything acknowledged before the read is visible, else with a code."""
@@ -28,10 +25,6 @@ class ReadRequests:
     @property
     def has_new(self) -> bool:
         return bool(self._new)
-
-    @property
-    def is_full(self) -> bool:
-        return self.count >= WAITING_READS_MAX
 
     def add(self, done: ReadDone) -> None:
         self._new.append(done)

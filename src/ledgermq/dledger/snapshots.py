@@ -14,14 +14,15 @@ path                                           what
 A snapshot is written beside, fsynced, and gets its name by a rename: under its name it is whole. One that is
 damaged all the same (its CRC says so; Java's have none) is passed over for the one before it.
 
-Rules of this file: synchronous, everything may run on a worker, one call at a time for each directory of
-being saved or received; raises OSError and SnapshotError only.
+Rules of this file: synchronous, on workers; one snapshot is saved and one received at a time; raises OSError
+and SnapshotError only.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import threading
 import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Final
@@ -119,6 +120,8 @@ class SnapshotDirectory:
         self._path = path
         self._keep = keep
         self._disk = disk
+        self._lock = threading.Lock()
+        """One may be saved while another is received: names change one at a time."""
 
     def prepare(self) -> None:
         """Make the directory, and clear away what a crash left half written."""
@@ -146,9 +149,10 @@ class SnapshotDirectory:
         file.close()
         meta = SnapshotMeta(index, term, next_pos, file.data_bytes, file.data_crc32)
         self._disk.replace_file(f"{self._path}/{name}/snapshot_meta", encode_json(meta))
-        self._remove(f"{_PREFIX}{index}")
-        self._disk.rename(f"{self._path}/{name}", f"{self._path}/{_PREFIX}{index}")
-        self._disk.sync_directory(self._path)
+        with self._lock:
+            self._remove(f"{_PREFIX}{index}")
+            self._disk.rename(f"{self._path}/{name}", f"{self._path}/{_PREFIX}{index}")
+            self._disk.sync_directory(self._path)
 
     def save(self, write: Callable[[BinaryIO], None], index: int, term: int, next_pos: int) -> None:
         """Save what ``write`` writes, and remove all snapshots but the newest ``keep``."""
@@ -163,8 +167,9 @@ class SnapshotDirectory:
         self.remove_old()
 
     def remove_old(self) -> None:
-        for index in self.indexes()[: -self._keep]:
-            self._remove(f"{_PREFIX}{index}")
+        with self._lock:
+            for index in self.indexes()[: -self._keep]:
+                self._remove(f"{_PREFIX}{index}")
 
     def _remove(self, name: str) -> None:
         path = f"{self._path}/{name}"

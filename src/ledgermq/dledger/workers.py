@@ -52,10 +52,13 @@ class Worker:
         error = future.exception()
         if self._closed:
             return
-        if error is None:
-            then(future.result())
-        else:
-            (failed or self._on_error)(error)
+        try:
+            if error is None:
+                then(future.result())
+            else:
+                (failed or self._on_error)(error)
+        except Exception as bug:  # noqa: BLE001 - what came of it is lost: the owner must not go on without it
+            self._on_error(bug)
 
     async def close(self, seconds_max: float) -> bool:
         """Begin nothing more, and wait for what is under way; False when that takes too long."""

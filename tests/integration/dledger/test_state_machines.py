@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.integration.dledger.machines import Bodies
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.node import Node
+from ledgermq.dledger.state_machine import AppliedEntry
 
 pytestmark = pytest.mark.slow
 
@@ -159,5 +161,22 @@ def test_without_a_state_machine_a_member_begins_where_the_leader_does(run: Run,
             assert await cluster.bodies(last, last) == [b"after"]
         finally:
             await cluster.stop()
+
+    run(scenario())
+
+
+class Broken(Bodies):
+    def apply(self, entries: Sequence[AppliedEntry]) -> None:
+        raise RuntimeError("a bug in the state machine")
+
+
+def test_a_state_machine_that_fails_ends_the_member(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, size=1, machine=Broken) as cluster:
+            leader = await cluster.leader()
+            code, _ = await append(leader, b"too much")
+            assert code == DLedgerCode.TERM_CHANGED
+            await cluster.servers["n0"].failed.wait()
+            assert isinstance(leader.error, RuntimeError)
 
     run(scenario())
