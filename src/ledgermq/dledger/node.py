@@ -83,6 +83,7 @@ class Node:
         self._on_fatal = on_fatal
         self._random = source or random.SystemRandom()
         self._now_ms = now_ms
+        self._started = False
         self._stopped = False
         self._java = JavaRequests()
         name = f"{self.group}-{self.self_id}"
@@ -208,6 +209,7 @@ class Node:
             return self._ledger.load_state()
 
         saved = await asyncio.to_thread(recover)
+        self._started = True
         self._driver.start(saved)
         self._chores.start()
         for link in self.links.values():
@@ -251,7 +253,7 @@ class Node:
         self._chores.delete_before(index)
 
     def _close_ledger(self) -> None:
-        if self.error is None:
+        if self.error is None and self._started:
             if self._ledger.dirty:
                 self._ledger.flush()
             self._ledger.save_checkpoint(self.commit_index)

@@ -12,6 +12,9 @@ from tests.integration.dledger.cluster import Cluster, append, get, running, unt
 from tests.integration.dledger.conftest import Run
 
 from ledgermq.dledger.codes import DLedgerCode, Role
+from ledgermq.dledger.ledger import LedgerError
+from ledgermq.dledger.server import DLedgerServer
+from ledgermq.remoting.server import bind
 
 pytestmark = pytest.mark.slow
 
@@ -150,5 +153,42 @@ def test_appends_are_kept_over_a_restart_of_all(run: Run, tmp_path: Path) -> Non
             leader = await cluster.leader()
             for index, body in zip(indexes, sent, strict=True):
                 assert await get(leader, index) == (DLedgerCode.SUCCESS, body)
+
+    run(scenario())
+
+
+def test_a_damaged_entry_is_not_read(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, size=1) as cluster:
+            index = await cluster.append(b"to be damaged")
+            last = await cluster.append(*(bytes(1000) for _ in range(200)))
+            await cluster.stop()
+            first_file = min((tmp_path / "g" / "dledger-n0" / "data").iterdir())
+            data = first_file.read_bytes()
+            at = data.index(b"to be damaged")
+            first_file.write_bytes(data[:at] + b"T" + data[at + 1 :])
+            await cluster.start()
+            leader = await cluster.leader()
+            assert await get(leader, index) == (DLedgerCode.DISK_ERROR, None)
+            assert (await get(leader, last))[0] == DLedgerCode.SUCCESS
+            assert (await append(leader, b"on it goes"))[0] == DLedgerCode.SUCCESS
+
+    run(scenario())
+
+
+def test_a_server_that_cannot_start_leaves_nothing_open(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, size=1) as cluster:
+            index = await cluster.append(b"kept")
+            with pytest.raises(LedgerError, match="used by another"):
+                await DLedgerServer(cluster.settings("n0")).start(bind("127.0.0.1", 0))
+            await cluster.stop()
+            blocker = bind("127.0.0.1", cluster.ports["n0"])
+            blocker.listen()
+            with pytest.raises(OSError, match="cannot listen"):
+                await DLedgerServer(cluster.settings("n0")).start()
+            blocker.close()
+            await cluster.start()
+            assert await cluster.bodies(index, index) == [b"kept"]
 
     run(scenario())
