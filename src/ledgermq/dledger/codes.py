@@ -1,5 +1,6 @@
 """The numbers and names of DLedger's protocol (Java: ``DLedgerRequestCode``, ``DLedgerResponseCode``,
-``VoteResponse.RESULT``, ``MemberState.Role``)."""
+``VoteResponse.RESULT``, ``MemberState.Role``).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ class DLedgerRequest:
     HELLO: Final = 51100
     """First contact: who knows it is a ledgermq node; a Java node answers REQUEST_CODE_NOT_SUPPORTED."""
     NATIVE: Final = 30101
-    """One message of messages.py in binary form, one-way, between ledgermq nodes. Below 2^15, unlike the others:
-    so it fits the binary header."""
+    """One message of messages.py in binary form, one-way, between ledgermq nodes. Below 2^15, unlike the
+    others: so it fits the binary header."""
 
 
 class DLedgerCode:

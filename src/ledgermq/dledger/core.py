@@ -1,12 +1,13 @@
 """Raft as DLedger speaks it: one member's decisions, without a socket, file, clock or thread.
 
-The driver tells what happened (a message, the time, a proposal, entries that became durable) and then takes the
-effects and carries them out in order. Besides the Raft paper there are pre-vote, check quorum, leadership transfer
-and read index (Ongaro's thesis 9.6, 6.2, 3.10, 6.4).
+The driver tells what happened (a message, the time, a proposal, entries that became durable) and then takes
+the effects and carries them out in order. Besides the Raft paper there are pre-vote, check quorum, leadership
+transfer and read index (Ongaro's thesis 9.6, 6.2, 3.10, 6.4).
 
-This file holds terms, roles and elections; follower.py what a follower does with its log, leader.py what one term
-of leadership does. How a follower's log is brought in line is DLedger's way (Java: ``DLedgerEntryPusher``): the
-leader COMPAREs until an index is found at which the logs agree, TRUNCATEs what follows, and APPENDs.
+This file holds terms, roles and elections; follower.py what a follower does with its log, leader.py what one
+term of leadership does. How a follower's log is brought in line is DLedger's way (Java:
+``DLedgerEntryPusher``): the leader COMPAREs until an index is found at which the logs agree, TRUNCATEs what
+follows, and APPENDs.
 
 Safety, each rule tested by a mutant in the simulator:
 
@@ -112,8 +113,8 @@ class _Ballot:
 class Core:
     """One member of one group; see the head of this file, and messages.py for what goes in and out.
 
-    ``first_index`` is the ledger's lowest entry, ``last_index`` its last (``first_index - 1`` when it is empty),
-    ``runs`` the first index and term of each run of equal terms, ``base_term`` the term of entry
+    ``first_index`` is the ledger's lowest entry, ``last_index`` its last (``first_index - 1`` when it is
+    empty), ``runs`` the first index and term of each run of equal terms, ``base_term`` the term of entry
     ``first_index - 1`` where a snapshot tells it. ``commit_index`` is one known to be committed.
     """
 
@@ -141,7 +142,8 @@ class Core:
         self.role = Role.CANDIDATE
         self.leader_id: str | None = None
         self.term = max(term, log.last_term)
-        # A log of a later term than the saved one: the saved one is lost, and whom it voted for. Not again, then.
+        # A log of a later term than the saved one: the saved one is lost, and whom it voted for. No second
+        # vote, then.
         self.vote = vote if self.term == term else self_id
         self._follower = Follower(self._member, self.term)
         self._leader: Leader | None = None
@@ -311,8 +313,9 @@ class Core:
             self._member.java.discard(peer)
 
     def disconnected(self, now_ms: int, peer: str) -> None:
-        """The connection with ``peer`` has ended: if it leads, it has perhaps died, and there is no need to wait
-        the whole patience. Pre-votes keep a false alarm from disturbing anyone; without them it is ignored."""
+        """The connection with ``peer`` has ended: if it leads, it has perhaps died, and there is no need to
+        wait the whole patience. Pre-votes keep a false alarm from disturbing anyone; without them it is
+        ignored."""
         self._member.now_ms = now_ms
         if self.role is Role.FOLLOWER and peer == self.leader_id and self._can_pre_vote():
             self._leader_lost = True

@@ -10,8 +10,8 @@ from ledgermq.dledger.messages import Send, SendAfterPersist
 class Held:
     """SendAfterPersist effects in order. Pure.
 
-    ``drop`` goes with every SaveState, Truncate and Reset: what was promised of entries that are gone, or in a
-    term that has ended, must not be said any more.
+    ``drop`` goes with every SaveState, Truncate and Reset: what was promised of entries that are gone, or in
+    a term that has ended, must not be said any more.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """What a member's roles share: its settings, its log's outline, how far it is durable and committed, and the
 effects that wait to be taken.
 
-Rules of this file: pure; ``commit_index`` never falls but by a reset, and stays at or below ``persisted_index``.
+Rules of this file: pure; ``commit_index`` never falls but by a reset, and stays at or below
+``persisted_index``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Final, Protocol
 import msgspec
 
 from ledgermq.dledger.messages import (
-    NO_TERM,
     Commit,
     Effect,
     Message,
@@ -26,8 +26,8 @@ NEVER_MS: Final = 1 << 62
 
 
 class CoreConfig(msgspec.Struct, frozen=True):
-    """Times are in milliseconds. A leader that hears no quorum for ``election_timeout_min_ms`` steps down, so it
-    is gone before a follower that waits at least as long can be elected.
+    """Times are in milliseconds. A leader that hears no quorum for ``election_timeout_min_ms`` steps down, so
+    it is gone before a follower that waits at least as long can be elected.
     """
 
     heartbeat_interval_ms: int = 100
@@ -54,7 +54,7 @@ class Random(Protocol):
     def randrange(self, start: int, stop: int, /) -> int: ...
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is an answer to a request, not a fault
     """A request that this member does not take; ``code`` is DLedger's."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -66,7 +66,13 @@ class Member:
     """See the head of this file."""
 
     def __init__(
-        self, self_id: str, members: tuple[str, ...], config: CoreConfig, log: TermRuns, commit_index: int, now_ms: int
+        self,
+        self_id: str,
+        members: tuple[str, ...],
+        config: CoreConfig,
+        log: TermRuns,
+        commit_index: int,
+        now_ms: int,
     ) -> None:
         self.self_id: Final = self_id
         self.members: Final = members
@@ -115,5 +121,3 @@ class Member:
     def last_is(self, index: int, term: int) -> bool:
         """Whether the log has an entry ``index`` of ``term``, or begins right after it."""
         return self.log.knows(index) and self.log.term_at(index) == term
-
-

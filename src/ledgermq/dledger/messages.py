@@ -1,7 +1,7 @@
 """What the members of a group say to each other, and what a core wants done.
 
-Indexes count entries from 0, as DLedger does: an empty log has the last index -1 and the last term -1. Messages
-are values without sender or receiver; these travel beside them.
+Indexes count entries from 0, as DLedger does: an empty log has the last index -1 and the last term -1.
+Messages are values without sender or receiver; these travel beside them.
 
 Rules of this file: values only, never changed once made. Payloads stay encoded (entries.py): the core never
 looks into a body.
@@ -18,7 +18,7 @@ NO_TERM = -1
 
 
 class Entries(msgspec.Struct, frozen=True):
-    """Consecutive entries, encoded as they are in the ledger's data file, without a gap and within one file."""
+    """Consecutive entries, encoded as they are in the ledger's data file: no gap, and within one file."""
 
     first_index: int
     last_index: int
@@ -49,8 +49,8 @@ class VoteReply(msgspec.Struct, frozen=True):
 class Heartbeat(msgspec.Struct, frozen=True):
     """The leader lives. ``commit_index`` never exceeds what the follower is known to have.
 
-    ``interval_ms`` is the time to the next one: the follower's patience is a multiple of it. Java's has no such
-    field: 0, which means Java's 2000 ms.
+    ``interval_ms`` is the time to the next one: the follower's patience is a multiple of it. Java's has no
+    such field: 0, which means Java's 2000 ms.
     """
 
     term: int
@@ -83,8 +83,8 @@ class Push(msgspec.Struct, frozen=True):
 class PushReply(msgspec.Struct, frozen=True):
     """``index`` is where the logs agree when the code is SUCCESS, else the ``prev_index`` of the request.
 
-    ``hint_index`` and ``hint_term`` after a failed COMPARE: the follower's last entry at or before the asked one
-    whose term is not above the asked one's; Java's replies have NO_TERM there.
+    ``hint_index`` and ``hint_term`` after a failed COMPARE: the follower's last entry at or before the asked
+    one whose term is not above the asked one's; Java's replies have NO_TERM there.
     """
 
     kind: PushKind
@@ -125,7 +125,7 @@ class InstallSnapshot(msgspec.Struct, frozen=True):
 
 
 class InstallSnapshotReply(msgspec.Struct, frozen=True):
-    """``offset`` bytes of the snapshot after ``last_index`` have arrived; SUCCESS with ``done`` installed it."""
+    """``offset`` bytes of the snapshot after ``last_index`` have arrived; SUCCESS with ``done``: installed."""
 
     term: int
     code: int

@@ -1,7 +1,7 @@
 """What a leader knows of one follower, and what it does next for it.
 
-DLedger's dispatcher states: COMPARE finds where the logs agree, TRUNCATE removes what the follower has beyond,
-APPEND sends entries in a pipeline; SNAPSHOT replaces a log that ends before the leader's begins.
+DLedger's dispatcher states: COMPARE finds where the logs agree, TRUNCATE removes what the follower has
+beyond, APPEND sends entries in a pipeline; SNAPSHOT replaces a log that ends before the leader's begins.
 
 Rules of this file: pure; ``match`` never falls within a term.
 """

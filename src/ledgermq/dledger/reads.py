@@ -1,7 +1,7 @@
 """Linearizable reads by read index (Raft thesis, 6.4).
 
-A read notes the commit index of its leader and waits until a round of heartbeats, sent after it came, has been
-answered by a quorum: then no newer leader had committed anything before the read began.
+A read notes the commit index of its leader and waits until a round of heartbeats, sent after it came, has
+been answered by a quorum: then no newer leader had committed anything before the read began.
 
 Rules of this file: pure; reads leave in the order in which they came.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 
 from ledgermq.dledger.messages import ReadReady
+
 
 class Reads:
     """The reads of one leader's term. Rounds count from 1."""

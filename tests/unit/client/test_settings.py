@@ -17,7 +17,7 @@ def test_constructors_refuse_what_cannot_work() -> None:
         PushConsumer("g", "a:1", concurrency_max=0)
     with pytest.raises(ValueError, match="pull_count_max=-1"):
         PullConsumer("g", "a:1", pull_count_max=-1)
-    with pytest.raises(ValueError, match="group .no group. contains"):
+    with pytest.raises(ValueError, match=r"group .no group. contains"):
         Producer("no group", "a:1")
     with pytest.raises(ValueError, match="name none"):
         Producer("g", "")
