@@ -125,7 +125,7 @@ class InstallSnapshot(msgspec.Struct, frozen=True):
 
 
 class InstallSnapshotReply(msgspec.Struct, frozen=True):
-    """``offset`` bytes of the snapshot after ``last_index`` have arrived; SUCCESS with ``done``: installed."""
+    """``offset`` bytes of the snapshot after ``last_index`` have arrived; SUCCESS and ``done``: installed."""
 
     term: int
     code: int
