@@ -180,6 +180,7 @@ class Client:
         """Index to body, of what `keep_appending` appended."""
         self.uncertain: list[bytes] = []
         self._writing: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
@@ -227,11 +228,11 @@ class Client:
 
     async def _append_some(self, lane: int) -> None:
         number = 0
-        while True:
+        while not self._stopping:
             body = f"{lane}.{number} ".encode() * (1 + number % 40)
             number += 1
             try:
-                appended = await asyncio.shield(self._client.append(body))
+                appended = await self._client.append(body)
             except UncertainError:
                 self.uncertain.append(body)
             else:
@@ -252,14 +253,19 @@ class Client:
         eventually(look, 60, what=f"{count} appends")
 
     def stop_appending(self) -> None:
+        """Each append that is under way ends first."""
+
         async def stop() -> None:
             assert self._writing is not None
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+            self._stopping = True
+            await self._writing
 
         self._do(stop())
 
     def close(self) -> None:
+        if self._writing is not None and not self._writing.done():
+            self._writing.cancel()  # the test failed before it stopped them
+            self._do(asyncio.wait([self._writing]))
         self._do(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
