@@ -124,7 +124,9 @@ class FileLedger:
         fd = self._disk.open(self._paths.lock, True)
         holder = self._disk.lock(fd)
         if holder != 0:
-            self._disk.close(fd)
+            if holder > 0:
+                self._disk.close(fd)
+            # Else perhaps this process has it, and would lose its POSIX lock with any descriptor closed.
             raise LedgerError(
                 DLedgerCode.DISK_ERROR,
                 f"{self._paths.directory} is used by another process"
