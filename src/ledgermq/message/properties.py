@@ -35,6 +35,10 @@ _DELA: Final[i64] = 0x44454C41
 _TIMER_: Final[i64] = 0x54494D45
 _INNER: Final[i64] = 0x494E4E45
 _TRACE_ON: Final[i64] = 0x54524143455F4F4E
+_LOW_BITS: Final[i64] = 0x7F7F7F7F
+_HIGH_BITS: Final[i64] = 0x80808080
+_THREES: Final[i64] = 0x03030303
+"""Of each byte of a word: all bits but the highest, the highest bit, and the number 3."""
 _RESERVED: Final = frozenset((b"MSG_REGION", b"__LITE_TOPIC", b"_SYS_MSG_PRIORITY_", b"INNER_MULTI_DISPATCH"))
 
 
@@ -139,16 +143,26 @@ class PropertyScan:
         separator: i64 = -1
         i: i64 = 0
         while i < size:
-            byte: i64 = i64(data[i])
-            if byte == 1:
-                if separator < 0:
-                    separator = i
-            elif byte == 2:
-                if separator > start and separator < i - 1:
-                    self._found(data, start, separator, i)
-                separator = -1
-                start = i + 1
-            i += 1
+            stop: i64 = i + 4
+            if stop <= size:
+                # Most words of four bytes hold no separator: no byte below 3.
+                word: i64 = i64(read_i32_be(data, i))
+                if ((word & _LOW_BITS) - _THREES) & ~word & _HIGH_BITS == 0:
+                    i = stop
+                    continue
+            else:
+                stop = size
+            while i < stop:
+                byte: i64 = i64(data[i])
+                if byte == 1:
+                    if separator < 0:
+                        separator = i
+                elif byte == 2:
+                    if separator > start and separator < i - 1:
+                        self._found(data, start, separator, i)
+                    separator = -1
+                    start = i + 1
+                i += 1
         if separator > start and separator < size - 1:
             self._found(data, start, separator, size)
 

@@ -141,45 +141,126 @@ def write_record(
     Hosts are 8 bytes (IPv4, port) or 20 (IPv6, port); the IPv6 bits of the system flag are set to agree.
     """
     size: i64 = record_bytes(topic, born_host, store_host, body, properties)
-    topic_bytes: i64 = len(topic)
-    sys_flag = sys_flag & ~(FLAG_BORN_HOST_V6 | FLAG_STORE_HOST_V6)
-    if len(born_host) == 20:
-        sys_flag |= FLAG_BORN_HOST_V6
-    if len(store_host) == 20:
-        sys_flag |= FLAG_STORE_HOST_V6
     if not _COMPILED:
+        topic_bytes: i64 = len(topic)
         magic = MAGIC_V2 if topic_bytes > TOPIC_V1_BYTES_MAX else MAGIC_V1
         fixed = _FIXED_1.pack(size, magic, body_crc(body), queue_id, flag, queue_offset, log_offset)
-        born = _FIXED_2.pack(sys_flag, born_ms) + born_host
+        born = _FIXED_2.pack(with_host_bits(sys_flag, born_host, store_host), born_ms) + born_host
         stored = int(store_ms).to_bytes(8, "big", signed=True) + store_host
         head = fixed + born + stored + _FIXED_3.pack(reconsume_times, prepared_offset, len(body))
         topic_head = int(topic_bytes).to_bytes(2 if topic_bytes > TOPIC_V1_BYTES_MAX else 1, "big")
         out.write(head + body + topic_head + topic + len(properties).to_bytes(2, "big") + properties)
         return size
+    _write_head(out, size, topic, queue_id, queue_offset, log_offset, flag, body)
+    _write_middle(out, sys_flag, born_ms, born_host, store_ms, store_host, reconsume_times, prepared_offset)
+    write_i32_be(out, i32(len(body)))
+    out.write(body)
+    _write_topic(out, topic)
+    write_i16_be(out, i16(len(properties)))
+    out.write(properties)
+    return size
+
+
+def with_host_bits(sys_flag: i64, born_host: bytes, store_host: bytes) -> i64:
+    """The system flag with the bits that tell IPv6 hosts."""
+    sys_flag = sys_flag & ~(FLAG_BORN_HOST_V6 | FLAG_STORE_HOST_V6)
+    if len(born_host) == 20:
+        sys_flag |= FLAG_BORN_HOST_V6
+    if len(store_host) == 20:
+        sys_flag |= FLAG_STORE_HOST_V6
+    return sys_flag
+
+
+def _write_head(
+    out: BytesWriter,
+    size: i64,
+    topic: bytes,
+    queue_id: i64,
+    queue_offset: i64,
+    log_offset: i64,
+    flag: i64,
+    body: bytes,
+) -> None:
+    """The fields up to the log offset."""
+    if not _COMPILED:
+        magic = MAGIC_V2 if len(topic) > TOPIC_V1_BYTES_MAX else MAGIC_V1
+        out.write(_FIXED_1.pack(size, magic, body_crc(body), queue_id, flag, queue_offset, log_offset))
+        return
     write_i32_be(out, i32(size))
-    write_i32_be(out, i32(MAGIC_V2) if topic_bytes > TOPIC_V1_BYTES_MAX else i32(MAGIC_V1))
+    write_i32_be(out, i32(MAGIC_V2) if len(topic) > TOPIC_V1_BYTES_MAX else i32(MAGIC_V1))
     write_i32_be(out, i32(body_crc(body)))
     write_i32_be(out, i32(queue_id))
     write_i32_be(out, i32(flag))
     write_i64_be(out, queue_offset)
     write_i64_be(out, log_offset)
-    write_i32_be(out, i32(sys_flag))
+
+
+def _write_middle(
+    out: BytesWriter,
+    sys_flag: i64,
+    born_ms: i64,
+    born_host: bytes,
+    store_ms: i64,
+    store_host: bytes,
+    reconsume_times: i64,
+    prepared_offset: i64,
+) -> None:
+    """The fields from the system flag to the prepared offset."""
+    write_i32_be(out, i32(with_host_bits(sys_flag, born_host, store_host)))
     write_i64_be(out, born_ms)
     out.write(born_host)
     write_i64_be(out, store_ms)
     out.write(store_host)
     write_i32_be(out, i32(reconsume_times))
     write_i64_be(out, prepared_offset)
-    write_i32_be(out, i32(len(body)))
-    out.write(body)
-    if topic_bytes > TOPIC_V1_BYTES_MAX:
-        write_i16_be(out, i16(topic_bytes))
+
+
+def _write_topic(out: BytesWriter, topic: bytes) -> None:
+    if len(topic) > TOPIC_V1_BYTES_MAX:
+        write_i16_be(out, i16(len(topic)))
     else:
-        out.append(u8(topic_bytes))
+        out.append(u8(len(topic)))
     out.write(topic)
-    write_i16_be(out, i16(len(properties)))
-    out.write(properties)
-    return size
+
+
+class BatchPattern:
+    """What the records of one batch share, encoded once. None of them is part of a transaction."""
+
+    def __init__(
+        self,
+        topic: bytes,
+        queue_id: i64,
+        sys_flag: i64,
+        born_ms: i64,
+        born_host: bytes,
+        store_ms: i64,
+        store_host: bytes,
+        reconsume_times: i64,
+    ) -> None:
+        self.fixed_bytes: i64 = record_bytes(topic, born_host, store_host, b"", b"")
+        """The size of such a record without body and properties."""
+        self._topic: bytes = topic
+        self._queue_id: i64 = queue_id
+        part = BytesWriter()
+        _write_middle(part, sys_flag, born_ms, born_host, store_ms, store_host, reconsume_times, 0)
+        self._middle: bytes = part.getvalue()
+        part.truncate(0)
+        _write_topic(part, topic)
+        self._topic_field: bytes = part.getvalue()
+
+    def write(
+        self, out: BytesWriter, queue_offset: i64, log_offset: i64, flag: i64, body: bytes, properties: bytes
+    ) -> i64:
+        """Append one record to ``out`` and return its size."""
+        size: i64 = self.fixed_bytes + len(body) + len(properties)
+        _write_head(out, size, self._topic, self._queue_id, queue_offset, log_offset, flag, body)
+        out.write(self._middle)
+        write_i32_be(out, i32(len(body)))
+        out.write(body)
+        out.write(self._topic_field)
+        write_i16_be(out, i16(len(properties)))
+        out.write(properties)
+        return size
 
 
 def write_blank(out: BytesWriter, size: i64) -> None:

@@ -38,8 +38,11 @@ from mypy_extensions import i64
 from ledgermq.message.properties import PropertyScan
 from ledgermq.message.record import (
     BLANK_BYTES,
+    FLAG_TRANSACTION,
     PROPERTIES_BYTES_MAX,
     RECORD_BYTES_MIN,
+    TRANSACTION_NONE,
+    BatchPattern,
     enters_queue,
     record_bytes,
     write_blank,
@@ -144,8 +147,7 @@ class CommitLog:
         Raises StoreWriteError when the file is full and no next one can be reserved; nothing else gathered in
         this turn is touched by that. Raises StoreError for a record that no file or field can hold.
         """
-        if ((queue.queue_id + _BIAS) | (flag + _BIAS) | (sys_flag + _BIAS) | (reconsume_times + _BIAS)) >> 32:
-            raise StoreError("queue id, flag, system flag and reconsume times must be 32-bit numbers")
+        check_numbers(queue.queue_id, flag, sys_flag, reconsume_times)
         if len(properties) > PROPERTIES_BYTES_MAX:
             raise StoreError(f"properties have {len(properties)} bytes, at most 32767 fit a record")
         size: i64 = record_bytes(queue.topic, born_host, self.store_host, body, properties)
@@ -171,18 +173,22 @@ class CommitLog:
             body,
             properties,
         )
-        self.end = at + size
-        self._gathered_last = at
-        self._gathered_ms = store_ms
         if in_queue:
             queue.add(at, size, queue.tag_code(scan, store_ms))
-            if not queue.touched:
-                queue.touched = True
-                self._touched.append(queue)
+        self._note_gathered(queue, at, size, store_ms)
         index = self.index
         if index is not None:
             index.gather(queue.index_hash, at, store_ms, sys_flag, properties, scan)
         return at
+
+    def _note_gathered(self, queue: ConsumeQueue, at: i64, size: i64, store_ms: i64) -> None:
+        """The record at log offset ``at`` is the last one gathered."""
+        self.end = at + size
+        self._gathered_last = at
+        self._gathered_ms = store_ms
+        if not queue.touched and queue.next_offset > queue.written_offset:
+            queue.touched = True
+            self._touched.append(queue)
 
     def append_batch(
         self,
@@ -203,57 +209,43 @@ class CommitLog:
         Raises StoreError when the bytes are not such units or do not fit into one file, StoreWriteError as
         :meth:`append`; nothing is gathered then.
         """
-        self._make_room(self._batch_bytes(batch, queue.topic, born_host))
+        check_numbers(queue.queue_id, 0, sys_flag, reconsume_times)
+        if sys_flag & FLAG_TRANSACTION != TRANSACTION_NONE:
+            raise StoreError("a batch cannot be part of a transaction")
+        pattern = BatchPattern(
+            queue.topic,
+            queue.queue_id,
+            sys_flag,
+            born_ms,
+            born_host,
+            store_ms,
+            self.store_host,
+            reconsume_times,
+        )
+        self._make_room(batch_bytes(batch, pattern.fixed_bytes))
         offsets = BytesWriter()
         scan = self._scan
+        index = self.index
+        out = self._out
         at: i64 = 0
         while at < len(batch):
             body_at: i64 = at + 20
             body_bytes: i64 = i64(read_i32_be(batch, at + 16))
             properties_at: i64 = body_at + body_bytes + 2
             properties_bytes: i64 = i64(read_i16_be(batch, properties_at - 2))
+            body = batch[body_at : body_at + body_bytes]
             properties = batch[properties_at : properties_at + properties_bytes]
+            flag: i64 = i64(read_i32_be(batch, at + 12))
+            log_at: i64 = self.end
+            size: i64 = pattern.write(out, queue.next_offset, log_at, flag, body, properties)
             scan.scan(properties)
-            offset: i64 = self.append(
-                queue,
-                i64(read_i32_be(batch, at + 12)),
-                sys_flag,
-                born_ms,
-                born_host,
-                store_ms,
-                reconsume_times,
-                0,
-                batch[body_at : body_at + body_bytes],
-                properties,
-                scan,
-            )
-            write_i64_be(offsets, offset)
+            queue.add(log_at, size, queue.tag_code(scan, store_ms))
+            self._note_gathered(queue, log_at, size, store_ms)
+            if index is not None:
+                index.gather(queue.index_hash, log_at, store_ms, sys_flag, properties, scan)
+            write_i64_be(offsets, log_at)
             at = properties_at + properties_bytes
         return offsets.getvalue()
-
-    def _batch_bytes(self, batch: bytes, topic: bytes, born_host: bytes) -> i64:
-        """What the units will take in the log. Raises StoreError where they are not well-formed."""
-        frame: i64 = record_bytes(topic, born_host, self.store_host, b"", b"")
-        total: i64 = 0
-        at: i64 = 0
-        end: i64 = len(batch)
-        if end == 0:
-            raise StoreError("batch is empty")
-        while at < end:
-            if end - at < BATCH_UNIT_BYTES_MIN:
-                raise StoreError(f"batch unit at {at}: {end - at} bytes left, a unit has at least 22")
-            size: i64 = i64(read_i32_be(batch, at))
-            body_bytes: i64 = i64(read_i32_be(batch, at + 16))
-            if body_bytes < 0 or body_bytes > end - at - BATCH_UNIT_BYTES_MIN:
-                raise StoreError(f"batch unit at {at}: body length {body_bytes} does not fit the batch")
-            properties_bytes: i64 = i64(read_i16_be(batch, at + 20 + body_bytes))
-            if properties_bytes < 0 or properties_bytes > end - at - BATCH_UNIT_BYTES_MIN - body_bytes:
-                raise StoreError(f"batch unit at {at}: properties length {properties_bytes} does not fit")
-            if size != BATCH_UNIT_BYTES_MIN + body_bytes + properties_bytes:
-                raise StoreError(f"batch unit at {at}: size {size} differs from the sum of its fields")
-            total += frame + body_bytes + properties_bytes
-            at += size
-        return total
 
     def _make_room(self, size: i64) -> None:
         if self.end + size + BLANK_BYTES > self._segment_end:
@@ -543,3 +535,34 @@ class CommitLog:
         """Have a segment for the next record, so that the first send does not wait for it. Raises OSError."""
         if self._segment is None:
             self._enter(self.files.add_segment(self.end))
+
+
+def check_numbers(queue_id: i64, flag: i64, sys_flag: i64, reconsume_times: i64) -> None:
+    """Raises StoreError where a field of 32 bits cannot hold them."""
+    if ((queue_id + _BIAS) | (flag + _BIAS) | (sys_flag + _BIAS) | (reconsume_times + _BIAS)) >> 32:
+        raise StoreError("queue id, flag, system flag and reconsume times must be 32-bit numbers")
+
+
+def batch_bytes(batch: bytes, record_fixed_bytes: i64) -> i64:
+    """What the units of a batch will take in the log; ``record_fixed_bytes`` is a record's size without body
+    and properties. Raises StoreError where they are not well-formed."""
+    total: i64 = 0
+    at: i64 = 0
+    end: i64 = len(batch)
+    if end == 0:
+        raise StoreError("batch is empty")
+    while at < end:
+        if end - at < BATCH_UNIT_BYTES_MIN:
+            raise StoreError(f"batch unit at {at}: {end - at} bytes left, a unit has at least 22")
+        size: i64 = i64(read_i32_be(batch, at))
+        body_bytes: i64 = i64(read_i32_be(batch, at + 16))
+        if body_bytes < 0 or body_bytes > end - at - BATCH_UNIT_BYTES_MIN:
+            raise StoreError(f"batch unit at {at}: body length {body_bytes} does not fit the batch")
+        properties_bytes: i64 = i64(read_i16_be(batch, at + 20 + body_bytes))
+        if properties_bytes < 0 or properties_bytes > end - at - BATCH_UNIT_BYTES_MIN - body_bytes:
+            raise StoreError(f"batch unit at {at}: properties length {properties_bytes} does not fit")
+        if size != BATCH_UNIT_BYTES_MIN + body_bytes + properties_bytes:
+            raise StoreError(f"batch unit at {at}: size {size} differs from the sum of its fields")
+        total += record_fixed_bytes + body_bytes + properties_bytes
+        at += size
+    return total

@@ -57,14 +57,19 @@ class View:
         """Nothing to unmap."""
 
 
+Changes = list[tuple[str, Inode | None]]
+"""(path, inode or None for removed)"""
+
+
 class SimDisk(Disk):
     def __init__(self, seed: int | Random) -> None:
         self.rng = seed if isinstance(seed, Random) else Random(seed)
         self.names: dict[str, Inode] = {}
         self.device_names: dict[str, Inode] = {}
         self.directories: set[str] = set()
-        self.pending: list[tuple[str, str, Inode | None]] = []
-        """Changes of names since they were synced: (directory, path, inode or None for removed)."""
+        self.pending: list[tuple[str, Changes]] = []
+        """Changes of names since they were synced, each in a directory. A rename is one: no power cut finds
+        both names, or neither."""
         self.open_files: dict[int, Inode] = {}
         self.next_fd = 100
         self.operations = 0
@@ -94,8 +99,8 @@ class SimDisk(Disk):
 
     def power_cut(self) -> None:
         """What the device kept is what there is now."""
-        for directory, path, inode in self.pending[: self.rng.randint(0, len(self.pending))]:
-            self._apply(directory, path, inode)
+        for _, changes in self.pending[: self.rng.randint(0, len(self.pending))]:
+            self._apply(changes)
         self.pending.clear()
         for inode in {id(i): i for i in (*self.names.values(), *self.device_names.values())}.values():
             inode.device = self._torn(inode.device, bytes(inode.seen))
@@ -128,18 +133,20 @@ class SimDisk(Disk):
                 result[at : at + len(part)] = part[: size - at]
         return bytes(result)
 
-    def _apply(self, directory: str, path: str, inode: Inode | None) -> None:
-        if inode is None:
-            self.device_names.pop(path, None)
-        else:
-            self.device_names[path] = inode
+    def _apply(self, changes: Changes) -> None:
+        for path, inode in changes:
+            if inode is None:
+                self.device_names.pop(path, None)
+            else:
+                self.device_names[path] = inode
 
-    def _set_name(self, path: str, inode: Inode | None) -> None:
-        if inode is None:
-            del self.names[path]
-        else:
-            self.names[path] = inode
-        self.pending.append((path.rpartition("/")[0], path, inode))
+    def _set_names(self, directory: str, changes: Changes) -> None:
+        for path, inode in changes:
+            if inode is None:
+                del self.names[path]
+            else:
+                self.names[path] = inode
+        self.pending.append((directory, changes))
 
     # ---- the Disk ----
 
@@ -150,7 +157,7 @@ class SimDisk(Disk):
                 raise FileNotFoundError(errno.ENOENT, "no such file", path)
             self._maybe_die()
             inode = Inode()
-            self._set_name(path, inode)
+            self._set_names(_parent(path), [(path, inode)])
         self.next_fd += 1
         self.open_files[self.next_fd] = inode
         return self.next_fd
@@ -217,7 +224,7 @@ class SimDisk(Disk):
     def sync_directory(self, path: str) -> None:
         self._maybe_die()
         for change in [change for change in self.pending if change[0] == path]:
-            self._apply(*change)
+            self._apply(change[1])
             self.pending.remove(change)
 
     def map_read(self, fd: int, size: int) -> ReadView:
@@ -252,14 +259,13 @@ class SimDisk(Disk):
     def rename(self, source: str, target: str) -> None:
         self._maybe_die()
         if source in self.names:
-            inode = self.names[source]
-            self._set_name(target, inode)
-            self._set_name(source, None)
+            moved: Changes = [(source, None), (target, self.names[source])]
+            self._set_names(_parent(source), moved)
             return
+        moved = []
         for name in [name for name in self.names if name.startswith(source + "/")]:
-            inode = self.names[name]
-            self._set_name(target + name[len(source) :], inode)
-            self._set_name(name, None)
+            moved += [(name, None), (target + name[len(source) :], self.names[name])]
+        self._set_names(_parent(source), moved)
         for directory in [d for d in self.directories if d == source or d.startswith(source + "/")]:
             self.directories.discard(directory)
             self.directories.add(target + directory[len(source) :])
@@ -268,7 +274,7 @@ class SimDisk(Disk):
         if path not in self.names:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         self._maybe_die()
-        self._set_name(path, None)
+        self._set_names(_parent(path), [(path, None)])
 
     def modified_ms(self, path: str) -> int:
         return 0
@@ -289,3 +295,7 @@ class SimDisk(Disk):
     def path_bytes(self, path: str) -> int:
         inode = self.names.get(path)
         return -1 if inode is None else len(inode.seen)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -48,6 +48,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     fsync_errors: float = 0.0
     full_disks: float = 0.0
     bit_flips: bool = False
+    files: bool = False
+    """The ledger is the real one, on a simulated disk, and messages travel in their binary form."""
+    java: bool = False
+    """Some members are a model of DLedger 0.3.2 (java_core.py)."""
     # what operators do
     snapshots: float = 0.0
     transfers: float = 0.0
@@ -71,7 +75,7 @@ def draw_faults(random: Random) -> Faults:
 
     page_cache = coin(0.1)
     power_cuts = maybe(0.1, 2.5)
-    return Faults(
+    faults = Faults(
         delay_ms_max=random.choice((1, 3, 10, 40, 120)),
         loss=maybe(0.0, 0.2),
         duplication=maybe(0.0, 0.2),
@@ -93,8 +97,33 @@ def draw_faults(random: Random) -> Faults:
         fsync_errors=0.0 if page_cache else maybe(0.05, 0.3),
         full_disks=maybe(0.05, 0.3),
         bit_flips=coin(0.4) and not page_cache,
+        files=coin(0.1),
         snapshots=maybe(0.3, 2.0),
         transfers=maybe(0.1, 1.0),
         page_cache=page_cache,
         remembered_commits=coin(),
+    )
+    return with_java(faults) if coin(0.06) else faults
+
+
+def with_java(faults: Faults) -> Faults:
+    """The same with members of Java's kind, without what these do not live with.
+
+    Their messages are calls, which connections keep in order and never double; what they have written counts;
+    and the model has neither snapshots nor transfers.
+    """
+    return msgspec.structs.replace(
+        faults,
+        java=True,
+        page_cache=True,
+        duplication=0.0,
+        reordering=False,
+        stragglers=0.0,
+        power_cuts=0.0,
+        fsync_errors=0.0,
+        full_disks=0.0,
+        bit_flips=False,
+        files=False,
+        snapshots=0.0,
+        transfers=0.0,
     )

@@ -1,4 +1,4 @@
-"""FileLedger on the simulated disk: torn sectors, names that are not on the device yet, and the real recovery.
+"""FileLedger on the simulated disk: torn sectors, names that are not on the device yet, the real recovery.
 
 The fuse burns inside the ledger's own writes, fsyncs and renames. Flipped bits are not tried here: FileLedger
 refuses to start when something is missing that it may have promised, and a human decides; see

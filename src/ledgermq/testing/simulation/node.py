@@ -55,6 +55,7 @@ from ledgermq.dledger.messages import (
 from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults
+from ledgermq.testing.simulation.java_core import JavaCore
 from ledgermq.testing.simulation.model_ledger import Died, Fuse
 from ledgermq.testing.simulation.network import Network
 
@@ -94,6 +95,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     checks: Checks
     config: CoreConfig
     members: tuple[str, ...]
+    java: tuple[str, ...]
+    """The members that are Java's."""
     trace: Callable[[str, str], None] | None
 
 
@@ -128,7 +131,7 @@ class SimNode:
         self._random: Final = world.random
         self._checks: Final = world.checks
         self._ledger = storage.ledger
-        self.core: Core | None = None
+        self.core: Core | JavaCore | None = None
         self.life = 0
         self.paused = False
         self.calm = False
@@ -227,7 +230,8 @@ class SimNode:
             (ledger.term_at(i), ledger.body(i)) for i in range(ledger.first_index, ledger.last_index + 1)
         ]
         self._checks.rebuilt(self.id, ledger.first_index, items, ledger.base_term)
-        self.core = core = Core(
+        kind = JavaCore if self.id in self._world.java else Core
+        self.core = core = kind(
             self.id,
             self._world.members,
             self._world.config,
@@ -249,7 +253,7 @@ class SimNode:
             )
         for peer in self._world.members:
             if peer != self.id:
-                core.peer_is_java(peer, False)
+                core.peer_is_java(peer, peer in self._world.java)
         self.applied_index, self._state = snapshot.last_index, snapshot.state
         self._apply(core.commit_index)
         self._take(self._settle)
@@ -318,6 +322,10 @@ class SimNode:
             for action, args in inbox:
                 action(*args)
             self._settle()
+            if self.persisted_index < self._ledger.last_index and not self._ledger.dirty:
+                # A truncation made durable what is left, or an fsync covered more than it was asked for.
+                self._persisted(self._ledger.last_index, self._ledger.last_term)
+                self._settle()
         except Died as death:
             self.die(death.power)
             return
@@ -345,7 +353,7 @@ class SimNode:
         raise Violation("the core settles", f"{self.id} has effects without end, the last is {effects[-1]}")
 
     @property
-    def _core(self) -> Core:
+    def _core(self) -> Core | JavaCore:
         assert self.core is not None
         return self.core
 
@@ -508,11 +516,23 @@ class SimNode:
 
     def _send(self, effect: Send) -> None:
         message = effect.message
+        if type(message) is Push and self._world.java:
+            message = self._with_entry(effect.to, message)
         if type(message) is VoteReply and message.result is VoteResult.ACCEPT and not message.pre:
             self._checks.voted(self.id, message.term, effect.to)
         if self._world.trace is not None:
             self._trace(f"-> {effect.to} {message}")
         self._world.network.send(self.id, effect.to, message)
+
+    def _with_entry(self, to: str, push: Push) -> Push:
+        """Java's COMPARE and TRUNCATE have the whole entry; before the log's begin it is the first one."""
+        if push.entries is not None or push.kind is PushKind.COMMIT:
+            return push
+        if to not in self._world.java and self.id not in self._world.java:
+            return push
+        index = max(push.prev_index, self._ledger.first_index)
+        entry = self._ledger.read(index, 1, index)
+        return msgspec.structs.replace(push, prev_index=index, prev_term=entry.runs[0][1], entries=entry)
 
     def _send_after_persist(self, effect: SendAfterPersist) -> None:
         self._held.hold(effect)
@@ -573,7 +593,9 @@ class SimNode:
     def _role_changed(self, effect: RoleChanged) -> None:
         if effect.role is Role.LEADER:
             core = self._core
-            self._checks.leads(self.id, self.life, effect.term, core.term_at, core.first_index)
+            # Java asks for votes in its old term when it comes back, and may lead in it again.
+            life = 0 if self.id in self._world.java else self.life
+            self._checks.leads(self.id, life, effect.term, core.term_at, core.first_index)
             chance = self._world.faults.young_deaths
             if chance and not self.calm and self._random.random() < chance:
                 power = not self._world.faults.page_cache and self._random.random() < 0.5

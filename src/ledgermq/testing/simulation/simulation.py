@@ -16,10 +16,13 @@ import msgspec
 
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.core import CoreConfig
+from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.messages import Message
+from ledgermq.dledger.native_messages import decode_native, encode_native
 from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults, draw_faults
+from ledgermq.testing.simulation.file_storage import FileStorage
 from ledgermq.testing.simulation.model_ledger import Fuse, ModelLedger
 from ledgermq.testing.simulation.network import Network
 from ledgermq.testing.simulation.node import SimNode, Surroundings
@@ -27,8 +30,12 @@ from ledgermq.testing.simulation.weather import Weather
 
 CALM_SECONDS_MAX: Final = 12
 """Messages of the time of trouble may still come in for four of them."""
+JAVA_CALM_SECONDS_MAX: Final = 60
+"""Java's followers wait six seconds for a leader, and its candidates for three more for each other."""
 _LOOK_US: Final = 50_000
 _ASK_US: Final = 1_000_000
+_JAVA_ASK_US: Final = 4_000_000
+"""A Java leader tells of a commit with the next entry, or when none came for a second."""
 _SIZES: Final = (1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)
 
 Trace = Callable[[int, str, str], None]
@@ -66,6 +73,7 @@ class Simulation:
         self._trace = trace
         self.checks = Checks(self._holders, size // 2 + 1)
         self.network = Network(events, random, faults, members, self._deliver)
+        java = tuple(member for member in members if faults.java and random.random() < 0.5)
         config = CoreConfig(
             proposal_timeout_ms=random.choice((300, 2500)),
             pushes_in_flight_max=random.choice((1, 4, 64)),
@@ -83,12 +91,14 @@ class Simulation:
             self.checks,
             config,
             members,
+            java,
             None if trace is None else self._says,
         )
         self.nodes: list[SimNode] = []
         for member in members:
             fuse = Fuse()
-            self.nodes.append(SimNode(member, world, ModelLedger(random, fuse), fuse))
+            storage = FileStorage(random, fuse) if faults.files else ModelLedger(random, fuse)
+            self.nodes.append(SimNode(member, world, storage, fuse))
         self._by_id = {node.id: node for node in self.nodes}
         say = None if trace is None else self._weather_says
         self._weather = Weather(events, random, faults, self.network, self.nodes, self._other_holders, say)
@@ -110,6 +120,8 @@ class Simulation:
         self._says("--", what)
 
     def _deliver(self, sender: str, receiver: str, message: Message) -> None:
+        if self.faults.files:
+            _, sender, message = decode_native(encode_native("g0", sender, message))
         self._by_id[receiver].receive(sender, message)
 
     def _holders(self, index: int, term: int) -> int:
@@ -137,6 +149,8 @@ class Simulation:
 
     def _propose(self, node: SimNode, count: int) -> None:
         bodies = [b"%d" % number for number in range(self._proposed, self._proposed + count)]
+        if self.faults.files:
+            bodies = [body + b" " * self.random.choice((0, 0, 20, 600)) for body in bodies]
         self._proposed += count
         node.propose(bodies)
 
@@ -153,8 +167,8 @@ class Simulation:
             calm_ms = self._come_to_rest()
         except Violation as broken:
             violation = str(broken)
-        except AssertionError as error:
-            violation = f"assertion: {error}"
+        except (AssertionError, LedgerError) as error:
+            violation = f"{type(error).__name__}: {error}"
         return self._outcome(violation, calm_ms)
 
     def _leaders(self) -> list[SimNode]:
@@ -163,8 +177,10 @@ class Simulation:
     def _come_to_rest(self) -> int:
         """Wait until a new proposal has been applied everywhere; how long that took."""
         begin_us = self.events.now_us
-        asked_us = -_ASK_US
-        while self.events.now_us < begin_us + CALM_SECONDS_MAX * 1_000_000:
+        ask_us = _JAVA_ASK_US if self.faults.java else _ASK_US
+        asked_us = -ask_us
+        calm_seconds_max = JAVA_CALM_SECONDS_MAX if self.faults.java else CALM_SECONDS_MAX
+        while self.events.now_us < begin_us + calm_seconds_max * 1_000_000:
             self.events.run_until(self.events.now_us + _LOOK_US)
             leaders = self._leaders()
             if self._agreed(leaders):
@@ -173,12 +189,12 @@ class Simulation:
                 if self._agreed(self._leaders()):
                     self._check_end()
                     return (rest_us - begin_us) // 1000
-            elif leaders and self.events.now_us - asked_us >= _ASK_US:
+            elif leaders and self.events.now_us - asked_us >= ask_us:
                 asked_us = self.events.now_us
                 self._propose(self.random.choice(leaders), 1)
                 leaders[-1].read()
         states = ", ".join(_describe(node) for node in self.nodes)
-        raise Violation("the group comes to rest", f"after {CALM_SECONDS_MAX} calm seconds: {states}")
+        raise Violation("the group comes to rest", f"after {calm_seconds_max} calm seconds: {states}")
 
     def _agreed(self, leaders: list[SimNode]) -> bool:
         """One leader, an entry of its own term acknowledged, everything applied everywhere."""
