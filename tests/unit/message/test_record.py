@@ -8,6 +8,7 @@ from librt.strings import BytesWriter
 from ledgermq.message.record import (
     MAGIC_V1,
     MAGIC_V2,
+    BatchPattern,
     RecordError,
     body_crc,
     decode_record,
@@ -39,6 +40,20 @@ def test_the_bytes_are_those_of_rocketmq():
         "00000000 00000457 7f000001 00002a9f 00000000 000008ae 7f000001 00002a9f 00000002 00000000 "
         "0000004d 00000005 68656c6c 6f015400 07544147 53016102"
     )
+
+
+@pytest.mark.parametrize("born_host", [HOST4, HOST6], ids=["v4", "v6"])
+@pytest.mark.parametrize("store_host", [HOST4, HOST6], ids=["v4", "v6"])
+@pytest.mark.parametrize("topic", [b"T", b"t" * 127, b"t" * 128])
+def test_a_record_of_a_batch_is_like_any_other(born_host: bytes, store_host: bytes, topic: bytes):
+    pattern = BatchPattern(topic, 3, 0x131, 1111, born_host, 2222, store_host, 2)
+    for body, properties in ((b"", b""), (b"hello", b"TAGS\x01a\x02"), (b"x" * 5000, b"p" * 32767)):
+        single, of_batch = BytesWriter(), BytesWriter()
+        size = write_record(
+            single, topic, 3, 17, 2**40, -9, 0x131, 1111, born_host, 2222, store_host, 2, 0, body, properties
+        )
+        assert pattern.write(of_batch, 17, 2**40, -9, body, properties) == size
+        assert of_batch.getvalue() == single.getvalue()
 
 
 @pytest.mark.parametrize("born_host", [HOST4, HOST6], ids=["v4", "v6"])

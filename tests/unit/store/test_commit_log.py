@@ -22,8 +22,8 @@ def unit(body: bytes, properties: bytes = b"", flag: int = 0) -> bytes:
     return head + body + struct.pack(">h", len(properties)) + properties
 
 
-def append_batch(store: MessageStore, batch: bytes) -> list[int]:
-    offsets = store.log.append_batch(store.queue(b"T", 0), 0, BEGIN_MS, HOST, BEGIN_MS, 0, batch)
+def append_batch(store: MessageStore, batch: bytes, sys_flag: int = 0) -> list[int]:
+    offsets = store.log.append_batch(store.queue(b"T", 0), sys_flag, BEGIN_MS, HOST, BEGIN_MS, 0, batch)
     return [offset for (offset,) in struct.iter_unpack(">q", offsets)]
 
 
@@ -117,6 +117,14 @@ def test_batch_is_contiguous_with_consecutive_offsets():
         (offsets[2], 5, b"ccc", 0),
     ]
     assert offsets[1] == offsets[0] + found[0].size
+
+
+@pytest.mark.parametrize("sys_flag", [4, 8, 12, 1 << 31])
+def test_a_batch_of_a_transaction_is_refused(sys_flag: int):
+    store = opened()
+    with pytest.raises(StoreError):
+        append_batch(store, unit(b"a"), sys_flag)
+    assert store.log.commit_pending() == []
 
 
 def test_batch_moves_to_the_next_file_as_a_whole():
