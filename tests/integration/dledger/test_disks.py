@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from pathlib import Path
 
 import pytest
 from tests.integration.broker.disks import FullDisk, HeldDisk
-from tests.integration.dledger.cluster import Cluster, append, get, running, until
+from tests.integration.dledger.cluster import GROUP, Cluster, append, get, running, until
 from tests.integration.dledger.conftest import Run
 
 from ledgermq.dledger.codes import DLedgerCode, Role
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.server import DLedgerServer
 from ledgermq.remoting.server import bind
+from ledgermq.store.disk import Disk
 
 pytestmark = pytest.mark.slow
 
@@ -190,5 +192,47 @@ def test_a_server_that_cannot_start_leaves_nothing_open(run: Run, tmp_path: Path
             blocker.close()
             await cluster.start()
             assert await cluster.bodies(index, index) == [b"kept"]
+
+    run(scenario())
+
+
+class WatchedDisk(Disk):
+    """Remembers the threads that read data files."""
+
+    def __init__(self) -> None:
+        self.readers: set[str] = set()
+        self._paths: dict[int, str] = {}
+
+    def open(self, path: str, create: bool = False) -> int:
+        fd = super().open(path, create)
+        self._paths[fd] = path
+        return fd
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        if "/data/" in self._paths.get(fd, ""):
+            self.readers.add(threading.current_thread().name.partition("_")[0])
+        return super().pread(fd, size, offset)
+
+
+def test_a_follower_far_behind_is_served_from_disk_by_a_worker(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        cluster = Cluster(tmp_path)
+        try:
+            await cluster.start("n0", "n1")
+            for _ in range(20):
+                last = await cluster.append(*(bytes(1000) for _ in range(50)))
+            await cluster.stop("n0", "n1")
+            disks = {member: WatchedDisk() for member in ("n0", "n1")}
+            cluster.disks.update(disks)
+            await cluster.start("n0", "n1")  # nothing is in memory now
+            leader = await cluster.leader()
+            disk = disks[leader.self_id]
+            disk.readers.clear()
+            await cluster.start("n2")
+            await cluster.caught_up()
+            assert cluster.node("n2").last_index >= last
+            assert disk.readers == {f"dledger-slow-{GROUP}-{leader.self_id}"}
+        finally:
+            await cluster.stop()
 
     run(scenario())
