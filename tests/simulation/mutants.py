@@ -122,14 +122,20 @@ def ack_before_fsync(patch: pytest.MonkeyPatch) -> None:
 
 
 def old_fsync_believed_after_a_cut(patch: pytest.MonkeyPatch) -> None:
-    cut = SimNode._cut
+    """The driver does not know that the log was cut meanwhile, and the core does not ask for the term."""
+    cut, persisted = SimNode._cut, Core.persisted
 
-    def forgetful(self: SimNode, last_index: int) -> None:
+    def believing(self: Core, index: int, term: int) -> None:
+        index = min(index, self.last_index)
+        persisted(self, index, self.term_at(index))
+
+    def forgetful(self: SimNode) -> None:
         stale = self._flush_stale
-        cut(self, last_index)
+        cut(self)
         self._flush_stale = stale
 
     patch.setattr(SimNode, "_cut", forgetful)
+    patch.setattr(Core, "persisted", believing)
 
 
 def durable_index_kept_by_a_cut(patch: pytest.MonkeyPatch) -> None:
@@ -264,6 +270,18 @@ SLOW_DISKS = Faults(
 )
 """Leaders lose their followers again and again, and an fsync is slow enough for a log to be cut meanwhile."""
 
+SLOW_DISKS_AND_DEATHS = Faults(
+    delay_ms_max=10,
+    partitions=3,
+    one_way=True,
+    hunts=True,
+    power_cuts=1.0,
+    young_deaths=0.3,
+    fuses=True,
+    slow_fsync_ms=200,
+)
+"""So that a log is cut while an fsync of it runs, and what was not fsynced is lost."""
+
 LATE_MESSAGES = Faults(
     delay_ms_max=120,
     reordering=True,
@@ -298,8 +316,8 @@ HUNTS = [
     Hunt(half_is_a_quorum),
     Hunt(leader_counts_what_it_has_not_fsynced),
     Hunt(ack_before_fsync),
-    Hunt(old_fsync_believed_after_a_cut, range(300), SLOW_DISKS),
-    Hunt(durable_index_kept_by_a_cut),
+    Hunt(old_fsync_believed_after_a_cut, range(80, 400), SLOW_DISKS_AND_DEATHS),
+    Hunt(durable_index_kept_by_a_cut, range(150), SLOW_DISKS),
     Hunt(truncation_skipped),
     Hunt(late_truncate_obeyed, range(100), LATE_MESSAGES),
     Hunt(tail_dropped_for_a_new_leader),

@@ -125,6 +125,10 @@ class JavaCore:
     def last_index(self) -> int:
         return self._log.last_index
 
+    @property
+    def persisted_index(self) -> int:
+        return self._log.last_index
+
     def term_at(self, index: int) -> int:
         return self._log.term_at(index)
 

@@ -169,7 +169,6 @@ class SimNode:
         self._turn_comes = False
         self._armed_ms = -1
         self._held = Held()
-        self.persisted_index = NO_INDEX
         self._flush_runs = False
         self._flush_stale = False
         """The log was cut since the fsync began."""
@@ -225,7 +224,6 @@ class SimNode:
         commit_index = snapshot.last_index
         if self._world.faults.remembered_commits:
             commit_index = max(commit_index, min(ledger.committed_index, ledger.last_index))
-        self.persisted_index = ledger.last_index
         items = [
             (ledger.term_at(i), ledger.body(i)) for i in range(ledger.first_index, ledger.last_index + 1)
         ]
@@ -322,7 +320,7 @@ class SimNode:
             for action, args in inbox:
                 action(*args)
             self._settle()
-            if self.persisted_index < self._ledger.last_index and not self._ledger.dirty:
+            if self._core.persisted_index < self._ledger.last_index and not self._ledger.dirty:
                 # A truncation made durable what is left, or an fsync covered more than it was asked for.
                 self._persisted(self._ledger.last_index, self._ledger.last_term)
                 self._settle()
@@ -471,16 +469,14 @@ class SimNode:
     def _truncate(self, effect: Truncate) -> None:
         self._checks.truncated(self.id, effect.last_index, self.applied_index)
         self._ledger.truncate(effect.last_index)
-        self._cut(effect.last_index)
+        self._cut()
 
     def _reset(self, effect: Reset) -> None:
         self._ledger.reset(effect.last_index, effect.last_term, effect.next_pos)
-        self._cut(effect.last_index)
-        self.persisted_index = effect.last_index
+        self._cut()
 
-    def _cut(self, last_index: int) -> None:
+    def _cut(self) -> None:
         self._held.drop()
-        self.persisted_index = min(self.persisted_index, last_index)
         self._flush_stale = True
 
     def _begin_flush(self) -> None:
@@ -507,9 +503,9 @@ class SimNode:
         self._persisted(*covered)
 
     def _persisted(self, index: int, term: int) -> None:
-        self.persisted_index = max(self.persisted_index, index)
-        self._core.persisted(index, term)
-        for effect in self._held.release(self.persisted_index):
+        core = self._core
+        core.persisted(index, term)
+        for effect in self._held.release(core.persisted_index):
             self._send(effect)
 
     # ---- effects: messages ----
@@ -536,7 +532,7 @@ class SimNode:
 
     def _send_after_persist(self, effect: SendAfterPersist) -> None:
         self._held.hold(effect)
-        for ready in self._held.release(self.persisted_index):
+        for ready in self._held.release(self._core.persisted_index):
             self._send(ready)
 
     def _send_entries(self, effect: SendEntries) -> None:
