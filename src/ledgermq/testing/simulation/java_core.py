@@ -380,7 +380,12 @@ class JavaCore:
                 self._count_commit()
             elif reply.code == DLedgerCode.INCONSISTENT_STATE and it.kind is PushKind.APPEND:
                 it.kind, it.index, it.asked = PushKind.COMPARE, -1, False
-        elif reply.kind is it.kind and it.asked:
+        elif (
+            reply.kind is it.kind
+            and it.asked
+            and (reply.index >= it.index if success else reply.index == it.index)
+        ):
+            # Else it is not the answer to this call, which Java tells by its number.
             it.asked, it.at_ms = False, self._now_ms
             if it.kind is PushKind.COMPARE and (success or reply.code == DLedgerCode.INCONSISTENT_STATE):
                 self._compared(it, reply, success)
