@@ -53,7 +53,7 @@ Event = Callable[[Core, int], None]
 
 
 class FullError(Exception):
-    """There is no room for entries."""
+    """The ledger cannot take entries now: there is no room, or they do not fit it. Nothing was changed."""
 
 
 class Driver:
@@ -285,7 +285,8 @@ class Driver:
 
     def _blocked_failed(self, error: BaseException) -> None:
         self._blocked = False
-        if isinstance(error, OSError) and _no_room(error):
+        refused = isinstance(error, LedgerError) and error.code != DLedgerCode.DISK_ERROR
+        if refused or (isinstance(error, OSError) and _no_room(error)):
             self._begin_anew(FullError(str(error)))
         else:
             self._failed(error)
