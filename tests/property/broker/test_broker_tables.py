@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ledgermq.message import names
 from ledgermq.broker.attributes import TOPIC_ATTRIBUTES, alter_attributes, parse_attributes
 from ledgermq.broker.clients import Client, ClientRegistry
 from ledgermq.broker.groups import GroupFile, SubscriptionGroupConfig
@@ -20,6 +19,7 @@ from ledgermq.broker.locks import LOCK_MS, QueueLocks
 from ledgermq.broker.offsets import OffsetsRead, OffsetTable
 from ledgermq.broker.queue_key import QueueKey
 from ledgermq.broker.topics import TopicFile
+from ledgermq.message import names
 from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.json_body import JsonError, decode_json
 from ledgermq.runtime.config import BrokerConfig
