@@ -35,7 +35,13 @@ from ledgermq.dledger.entries import (
     encode_blank,
     encode_bodies,
 )
-from ledgermq.dledger.file_positions import DATA_FILE_BYTES, INDEX_FILE_BYTES, check_reset, fits
+from ledgermq.dledger.file_positions import (
+    DATA_FILE_BYTES,
+    INDEX_FILE_BYTES,
+    check_reset,
+    ended_earlier,
+    fits,
+)
 from ledgermq.dledger.index_files import IndexFiles
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.ledger_recovery import (
@@ -222,7 +228,10 @@ class FileLedger:
                 f"entry {entries.first_index} does not follow entry {log.last_index}",
             )
         end_pos, empty = self._written.end_pos, log.last_index < 0
-        if not fits(end_pos, first_pos, len(payload), self._data.file_bytes, empty):
+        earlier = 0 <= log.last_index < log.first_index and ended_earlier(
+            end_pos, first_pos, self._data.file_bytes
+        )
+        if not fits(first_pos if earlier else end_pos, first_pos, len(payload), self._data.file_bytes, empty):
             raise LedgerError(
                 DLedgerCode.INCONSISTENT_STATE,
                 f"{len(payload)} bytes of entries at position {first_pos}, the log ends at {end_pos} "
@@ -236,6 +245,8 @@ class FileLedger:
                 f"entries {entries.first_index} to {entries.last_index} are damaged: "
                 f"{scan.reason or 'they are not what they are said to be'}",
             )
+        if earlier:
+            self.reset(log.last_index, log.base_term, first_pos)
         batch = Batch(entries.first_index, entries.last_index, first_pos, payload)
         self._write([_Piece(batch, scan.take_units(), entries.runs)])
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.entries import END, ENTRY_HEAD_BYTES, EntryScan, encode_bodies
-from ledgermq.dledger.file_positions import DATA_FILE_BYTES, check_reset, fits
+from ledgermq.dledger.file_positions import DATA_FILE_BYTES, check_reset, ended_earlier, fits
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.messages import NO_INDEX, Entries
 from ledgermq.dledger.term_runs import TermRuns
@@ -93,7 +93,11 @@ class MemoryLedger:
                 f"entry {entries.first_index} does not follow entry {self.last_index}",
             )
         empty = self.last_index == NO_INDEX
-        if not fits(self.end_pos, entries.first_pos, len(payload), self._file_bytes, empty):
+        earlier = 0 <= self.last_index < self.first_index and ended_earlier(
+            self.end_pos, entries.first_pos, self._file_bytes
+        )
+        end_pos = entries.first_pos if earlier else self.end_pos
+        if not fits(end_pos, entries.first_pos, len(payload), self._file_bytes, empty):
             raise LedgerError(
                 DLedgerCode.INCONSISTENT_STATE,
                 f"entries at position {entries.first_pos}, the log ends at {self.end_pos}",
@@ -106,6 +110,8 @@ class MemoryLedger:
             at = scan.at
         if at != len(payload) or tuple(scan.runs) != entries.runs:
             raise LedgerError(DLedgerCode.INCONSISTENT_STATE, "entries whose payload is not what they say")
+        if earlier:
+            self.reset(self.last_index, self._log.base_term, entries.first_pos)
         self._entries += found
         self._log.append(entries.last_index, entries.runs)
 

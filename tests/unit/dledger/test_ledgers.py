@@ -133,6 +133,22 @@ def test_a_log_may_begin_with_any_file(ledger: Ledger):
     assert ledger.body(1) == b"b"
 
 
+def test_another_leaders_entry_may_fit_where_the_one_cut_did_not(ledger: Ledger):
+    # Simulator, seed 8475: the log was trimmed to an entry that was too large for the rest of a file, and
+    # then that entry was cut for another leader's, which was small.
+    assert ledger.append_bodies(0, 1, [b"x" * 3900, b"y" * 900]) == [0, FILE_BYTES]
+    ledger.flush()
+    assert ledger.delete_before(1) == 1
+    ledger.truncate(0)
+    assert (ledger.first_index, ledger.last_index) == (1, 0)
+    ledger.append(entries(1, 2, 3948, b"z"))
+    assert (ledger.last_index, ledger.last_term, ledger.end_pos) == (1, 2, 3997)
+    assert ledger.body(1) == b"z"
+    assert ledger.read(1, 1000).first_pos == 3948
+    ledger.append(entries(2, 2, FILE_BYTES, b"y" * 900))
+    assert ledger.last_index == 2
+
+
 def test_truncates(ledger: Ledger):
     ledger.append_bodies(0, 1, [b"x" * 1000] * 5)
     ledger.append_bodies(5, 2, [b"y"] * 5)
