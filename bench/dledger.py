@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -228,17 +228,17 @@ def cold_start(bench: Bench) -> Figures:
 
 
 def catch_up(bench: Bench) -> Figures:
-    """An empty follower joins a group that has a long log: until its log ends where the leader's does."""
+    """From creating the process of an empty follower until its log ends where the leader's does."""
     settings = bench.settings
     with bench.group(started=False) as group:
         group.start("n0")
         group.start("n1")
         leader = group.leader(settings.timeout_s)
         address = dledger_load.members(group.peers)[leader]
-        load = dledger_load.Load(address, GROUP, leader, 128)
-        load.send(256)
-        while len(load.elapsed_ns) < settings.catch_up_entries:
-            load.send(load.receive())
+        with closing(dledger_load.Load(address, GROUP, leader, 128)) as load:
+            load.send(256)
+            while len(load.elapsed_ns) < settings.catch_up_entries:
+                load.send(load.receive())
         wanted = _log_end(group.store(leader))
         begin = time.monotonic()
         group.start("n2")

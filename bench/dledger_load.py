@@ -95,6 +95,9 @@ class Load:
         self.elapsed_ns: list[int] = []
         self.wire_bytes = 0
 
+    def close(self) -> None:
+        self._socket.close()
+
     def send(self, count: int) -> None:
         now = time.perf_counter_ns()
         requests = []
