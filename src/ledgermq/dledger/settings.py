@@ -16,13 +16,15 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from ledgermq.dledger.core import CoreConfig
+from ledgermq.dledger.requests import parse_peers
 from ledgermq.runtime.config import number, setting
 from ledgermq.runtime.limits import DLEDGER_MEMBERS_MAX
 
 JAVA_HEARTBEAT_MS: Final = 2000
 """Java's default: a Java leader does not say how often it speaks."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.%|-]{1,120}")
-_MEMBER: Final = re.compile(r"([A-Za-z0-9_.]{1,60})-(\S+):([0-9]{1,5})")
+_MEMBER: Final = re.compile(r"[A-Za-z0-9_.]{1,60}")
+"""It names a directory."""
 
 FlushPolicy = Literal["quorum-fsync", "page-cache"]
 
@@ -123,14 +125,14 @@ class DLedgerSettings(msgspec.Struct, kw_only=True, rename="camel"):
 
     def members(self) -> dict[str, str]:
         """Address (host:port) of each member by its id, in the order of ``peers``. Raises SettingsError."""
-        members: dict[str, str] = {}
-        for part in self.peers.split(";"):
-            match = _MEMBER.fullmatch(part.strip())
-            if match is None or int(match[3]) > 65535:
-                raise SettingsError(f"peers={self.peers}: {part!r} is not id-host:port")
-            if match[1] in members:
-                raise SettingsError(f"peers={self.peers}: {match[1]} stands twice")
-            members[match[1]] = f"{match[2]}:{match[3]}"
+        try:
+            members = parse_peers(self.peers)
+        except ValueError as error:
+            raise SettingsError(f"peers={self.peers}: {error}") from None
+        for member in members:
+            if not _MEMBER.fullmatch(member):
+                text = f"peers={self.peers}: member {member!r}, allowed: 1 to 60 letters, digits, _ and ."
+                raise SettingsError(text)
         if len(members) > DLEDGER_MEMBERS_MAX:
             raise SettingsError(
                 f"peers={self.peers}: {len(members)} members, allowed: at most {DLEDGER_MEMBERS_MAX}"

@@ -159,7 +159,7 @@ def test_nobody_there(peers: str, ledgermq: Ledgermq) -> None:
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--peers", "n0"], "peers=n0: 'n0' is not id-host:port"),
+        (["--peers", "n0"], "peers=n0: peer 'n0' is not ID-HOST:PORT"),
         (["--id", "n7"], "selfId=n7 is none of peers="),
         (["--set", "heartBeatTimeIntervalMs"], "--set heartBeatTimeIntervalMs"),
         (["--set", "heartBeatTimeIntervalM=1"], "heartBeatTimeIntervalMs is one"),
