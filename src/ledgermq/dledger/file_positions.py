@@ -40,8 +40,8 @@ def ended_earlier(end_pos: int, first_pos: int, file_bytes: int) -> bool:
     """Whether a log without entries, thought to go on with a new file at ``end_pos``, can go on at
     ``first_pos`` in the file before.
 
-    Where its last entry ended is forgotten with that entry: what is known is only where the next one stood, and
-    that one may have been too large for the rest of the file, while another leader's is not.
+    Where its last entry ended is forgotten with that entry: what is known is only where the next one stood,
+    and that one may have been too large for the rest of the file, while another leader's is not.
     """
     return end_pos % file_bytes == 0 and end_pos - file_bytes < first_pos < end_pos
 
