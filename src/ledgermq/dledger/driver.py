@@ -292,7 +292,9 @@ class Driver:
             self._failed(error)
 
     def _flushed(self, index: int, term: int) -> None:
-        if self.core is not None:
+        # While the log is being cut, what this flush covered may be on its way to be written anew, and not be
+        # durable then. When the cut is done the next turn looks at what is.
+        if self.core is not None and not self._blocked:
             self.core.persisted(index, term)
             self._turn()
 
