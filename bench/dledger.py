@@ -31,7 +31,13 @@ from bench.clients import ROOT, build_java
 
 Figures = dict[str, float]
 GROUP = "bench"
-JVM_OPTIONS = ("-server", "-Xms512m", "-Xmx512m", "-XX:+UseG1GC")
+JVM_OPTIONS = (
+    "-server",
+    "-Xms512m",
+    "-Xmx512m",
+    "-XX:+UseG1GC",
+    "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",  # as its file store unmaps on JDK 17
+)
 DATA_FILE_BYTES = 1 << 28
 """Of both kinds: three times Java's default of 1 GiB would be allocated for every run."""
 
