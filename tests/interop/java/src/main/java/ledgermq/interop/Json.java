@@ -3,6 +3,7 @@ package ledgermq.interop;
 import com.alibaba.fastjson2.JSONObject;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -70,7 +71,8 @@ final class Json {
         json.put("body", message.getBody() == null ? "" : Base64.getEncoder().encodeToString(message.getBody()));
         json.put("tags", message.getTags());
         json.put("keys", message.getKeys());
-        json.put("properties", message.getProperties());
+        // A copy: the client goes on changing the message while the answer is written.
+        json.put("properties", new HashMap<>(message.getProperties()));
         json.put("flag", message.getFlag());
         json.put("sysFlag", message.getSysFlag());
         json.put("bornTimestamp", message.getBornTimestamp());

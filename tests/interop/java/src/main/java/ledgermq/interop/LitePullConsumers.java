@@ -42,6 +42,7 @@ final class LitePullConsumers {
         consumer.setNamesrvAddr(args.getString("namesrv"));
         consumer.setInstanceName(handle);
         consumer.setPollNameServerInterval(1000);
+        consumer.setHeartbeatBrokerInterval(1000); // see PushConsumers
         consumer.setAutoCommit(args.getBooleanValue("autoCommit", false));
         consumer.setConsumeFromWhere(args.containsKey("from")
             ? ConsumeFromWhere.valueOf(args.getString("from")) : ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);

@@ -46,6 +46,9 @@ final class PushConsumers {
         consumer.setInstanceName(args.containsKey("instance") ? args.getString("instance") : handle);
         // The retry topic of a new group exists after its first heartbeat: do not wait 30 s to hear of it.
         consumer.setPollNameServerInterval(1000);
+        // The client marks its subscription newer when it rebalances and tells the broker by a heartbeat, which it
+        // drops if another one is under way: until the next, 30 s later by default, its pulls are refused.
+        consumer.setHeartbeatBrokerInterval(1000);
         consumer.setConsumeFromWhere(args.containsKey("from")
             ? ConsumeFromWhere.valueOf(args.getString("from")) : ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         if (args.containsKey("fromTimestamp")) {
