@@ -41,6 +41,10 @@ class Scale:
     idle_s: float = 20
 
 
+QUIET_CPU_S = 0.02
+"""Of one second: what a broker takes that has nothing left to do for its queues."""
+SETTLE_SECONDS_MAX = 300
+
 TINY = Scale(topics=300, rounds=1, messages=5_000, connections=100, pulls_per_connection=4, idle_s=2)
 
 
@@ -56,7 +60,7 @@ def many_queues(side: Side, work: Path, scale: Scale) -> Figures:
         before = _held(many)
         create_s = _create_topics(many)
         _send_to_all(many, scale)
-        time.sleep(3)  # the tails of the queues are written once a second
+        settle_s = _settle(many)
         held = _held(many)
         cpu_us: dict[str, list[float]] = {"few": [], "many": []}
         for _ in range(scale.rounds):
@@ -67,6 +71,7 @@ def many_queues(side: Side, work: Path, scale: Scale) -> Figures:
         return {
             "queues": scale.topics * scale.queues_per_topic,
             "create_one_more_topic_ms": create_s * 1000,
+            "settle_s": settle_s,
             "descriptors": held["descriptors"],
             "descriptors_more": held["descriptors"] - before["descriptors"],
             "mappings": held["mappings"],
@@ -131,6 +136,14 @@ def _held(cluster: Cluster) -> Figures:
         "mappings": procfs.mapping_count(pid),
         "private_mib": procfs.memory(pid).private_bytes / MIB,
     }
+
+
+def _settle(cluster: Cluster) -> float:
+    """Seconds until the broker has written the first files of its queues: until then they are not idle."""
+    quiet, begin = 0, time.monotonic()
+    while quiet < 3 and time.monotonic() < begin + SETTLE_SECONDS_MAX:
+        quiet = quiet + 1 if _idle_cpu_s(cluster.broker_pid, 1.0) < QUIET_CPU_S else 0
+    return time.monotonic() - begin
 
 
 def _send(cluster: Cluster, messages: int) -> float:
