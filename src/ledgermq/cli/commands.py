@@ -30,6 +30,15 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by RocketMQ's name. Several allowed."),
 ]
+BrokerConfigs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="broker.conf or TOML. Several: a broker for each, in one process.",
+    ),
+]
 PrintJson = Annotated[bool, typer.Option("--print-json", help="Print JSON, for scripts.")]
 NameServers = Annotated[
     str,
@@ -77,9 +86,7 @@ def serve(
         int | None,
         typer.Option("--broker-port", help="Broker's port (10911); its fast port is two below."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="The broker's configuration: broker.conf or TOML.")
-    ] = None,
+    configs: BrokerConfigs = None,
     settings: Settings = None,
     log: Log = None,
     print_json: PrintJson = False,
@@ -87,7 +94,7 @@ def serve(
     """Every role in one process: a name server and a broker."""
     from ledgermq.cli.roles import Output, run_all
 
-    run_all(config, settings or [], store, host, port, broker_port, Output(print_json, log))
+    run_all(configs or [], settings or [], store, host, port, broker_port, Output(print_json, log))
 
 
 @app.command()
@@ -112,7 +119,7 @@ def nameserver(
 
 @app.command()
 def broker(
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="broker.conf or TOML.")] = None,
+    configs: BrokerConfigs = None,
     name_servers: Annotated[
         str | None,
         typer.Option("-n", "--name-servers", metavar="HOST:PORT;…", help="Name servers to register with."),
@@ -127,11 +134,15 @@ def broker(
     settings: Settings = None,
     log: Log = None,
     print_json: PrintJson = False,
+    while_stdin: Annotated[
+        bool, typer.Option("--while-stdin", help="Stop when standard input ends: with who started it.")
+    ] = False,
 ) -> None:
-    """A broker alone, which registers with its name servers."""
-    from ledgermq.cli.roles import Output, run_broker
+    """A broker alone, or several in one process, which register with their name servers."""
+    from ledgermq.cli.roles import Output, run_brokers
 
-    run_broker(config, settings or [], name_servers, store, host, port, Output(print_json, log))
+    output = Output(print_json, log, while_stdin)
+    run_brokers(configs or [], settings or [], name_servers, store, host, port, output)
 
 
 # ---- messages -----------------------------------------------------------------------------------------

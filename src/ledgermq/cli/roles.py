@@ -2,8 +2,13 @@
 
 A role's parts are imported when it is asked for: a name server needs neither broker nor store.
 
+A process may run several brokers, each from its own file: members of the groups that share one machine.
+They start together or not at all, since a mistake in one file should be seen at the start. Later each stands
+alone: one that cannot go on is stopped, and the others serve on.
+
 What goes wrong before the roles serve is one line on stderr and an exit status of console.py. SIGTERM and
-SIGINT end the roles cleanly, with status 0; a second signal ends the process at once.
+SIGINT end the roles cleanly, with status 0, or 3 when a broker had stopped by itself; a second signal ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -14,10 +19,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from ledgermq import __version__
 from ledgermq.cli.console import (
@@ -50,6 +55,11 @@ log: Final = logging.getLogger("ledgermq.cli")
 
 S = TypeVar("S", BrokerSettings, NameServerSettings)
 
+Role: TypeAlias = "Broker | NameServer"
+
+_BLOCK: Final = (("broker", "broker"), ("fast port", "fast_port"), ("store", "store"))
+"""What the block says of a broker that is alone, and the name of the fact."""
+
 
 @dataclass
 class Output:
@@ -57,6 +67,8 @@ class Output:
 
     print_json: bool
     log: str | None
+    while_stdin: bool = False
+    """End as with SIGTERM when standard input ends: whoever started this process is gone."""
 
     def log_path(self, store: Path | None) -> Path | None:
         """The file to log to, None for stderr."""
@@ -72,12 +84,13 @@ class Roles:
     name_server: NameServer | None = None
     name_server_host: str = ""
     name_server_flag: str = "--port"
-    broker: Broker | None = None
+    brokers: list[Broker] = field(default_factory=list)
     broker_flag: str = "--port"
     store: Path | None = None
+    """That of the first broker; the log of the process is below it."""
     notices: list[Notice] = field(default_factory=list)
-    addresses: dict[str, str] = field(default_factory=dict)
-    """Role to ``host:port``, as clients can reach it from here."""
+    name_server_address: str = ""
+    """``host:port``, as clients can reach it from here."""
 
 
 class CannotStartError(Exception):
@@ -85,7 +98,7 @@ class CannotStartError(Exception):
 
 
 def run_all(
-    config: Path | None,
+    configs: Sequence[Path],
     settings: Sequence[str],
     store: Path | None,
     host: str | None,
@@ -93,27 +106,26 @@ def run_all(
     broker_port: int | None,
     output: Output,
 ) -> None:
-    """``ledgermq serve``. The configuration file and ``settings`` are the broker's."""
-    from ledgermq.broker.broker import Broker
+    """``ledgermq serve``. The configuration files and ``settings`` are the brokers'."""
     from ledgermq.nameserver.server import NameServer
 
     roles = Roles(broker_flag="--broker-port")
-    if port == 0 and broker_port is None:
+    if port == 0 and broker_port is None and len(configs) < 2:
         broker_port = 0
     flags = _flags(("storePathRootDir", "--store", store), ("bindAddress", "--host", host))
     flags += _flags(("listenPort", "--broker-port", broker_port))
-    of_broker = _settings(BrokerSettings, config, [], _set_flags(settings) + flags, roles)
-    roles.store = Path(of_broker.store.store_path_root_dir)
+    _add_brokers(roles, configs, settings, flags)
+    first = roles.brokers[0].settings
+    names = Path(first.store.store_path_root_dir) / "namesrv"
     places = _flags(
-        ("kvConfigPath", "--store", roles.store / "namesrv" / "kvConfig.json"),
-        ("configStorePath", "--store", roles.store / "namesrv" / "namesrv.properties"),
+        ("kvConfigPath", "--store", names / "kvConfig.json"),
+        ("configStorePath", "--store", names / "namesrv.properties"),
     )
     flags = _flags(("listenPort", "--port", port))
     of_name_server = _settings(NameServerSettings, None, places, flags, roles)
-    of_name_server.remoting = of_broker.remoting
+    of_name_server.remoting = first.remoting
     roles.name_server_host = of_name_server.remoting.bind_address
     roles.name_server = NameServer(of_name_server)
-    roles.broker = Broker(of_broker, config)
     _run(roles, output)
 
 
@@ -144,8 +156,8 @@ def run_name_server(
     _run(roles, output)
 
 
-def run_broker(
-    config: Path | None,
+def run_brokers(
+    configs: Sequence[Path],
     settings: Sequence[str],
     name_servers: str | None,
     store: Path | None,
@@ -153,9 +165,7 @@ def run_broker(
     port: int | None,
     output: Output,
 ) -> None:
-    """``ledgermq broker``."""
-    from ledgermq.broker.broker import Broker
-
+    """``ledgermq broker``: one for each file of ``configs``, or one without a file."""
     roles = Roles()
     flags = _flags(
         ("namesrvAddr", "--name-servers", name_servers),
@@ -163,10 +173,39 @@ def run_broker(
         ("bindAddress", "--host", host),
         ("listenPort", "--port", port),
     )
-    loaded = _settings(BrokerSettings, config, [], _set_flags(settings) + flags, roles)
-    roles.broker = Broker(loaded, config)
-    roles.store = Path(loaded.store.store_path_root_dir)
+    _add_brokers(roles, configs, settings, flags)
     _run(roles, output)
+
+
+def _add_brokers(
+    roles: Roles, configs: Sequence[Path], settings: Sequence[str], flags: list[Assignment]
+) -> None:
+    from ledgermq.broker.broker import Broker
+
+    files: Sequence[Path | None] = configs or [None]
+    for config in files:
+        loaded = _settings(BrokerSettings, config, [], _set_flags(settings) + flags, roles)
+        roles.brokers.append(Broker(loaded, config))
+    if len(configs) > 1:
+        _check_apart(configs, [broker.settings for broker in roles.brokers])
+    roles.store = Path(roles.brokers[0].settings.store.store_path_root_dir)
+
+
+def _check_apart(configs: Sequence[Path], settings: Sequence[BrokerSettings]) -> None:
+    """Brokers of one process need stores and ports of their own.
+
+    The lock of a store keeps other processes off, not this one.
+    """
+    takers: dict[str, Path] = {}
+    for config, one in zip(configs, settings, strict=True):
+        store, port = one.store.store_path_root_dir, one.broker.listen_port
+        wanted = {f"storePathRootDir={os.path.realpath(store)}": f"storePathRootDir={store}"}
+        if port:
+            wanted[f"listenPort={port}"] = f"listenPort={port}"
+        for key, text in wanted.items():
+            other = takers.setdefault(key, config)
+            if other is not config:
+                fail(EXIT_SETTINGS, f"{other} and {config} both have {text}: each broker needs its own")
 
 
 # ---- settings ----
@@ -214,66 +253,93 @@ def _run(roles: Roles, output: Output) -> None:
     for notice in roles.notices:
         log.log(notice.level, "%s", notice.text)
     try:
-        status = run(_serve(roles, output.print_json, log_path))
+        status = run(_serve(roles, output, log_path))
     except CannotStartError as error:
         fail(EXIT_FAILED, error)
     if status == EXIT_BROKER_STOPPED:
-        fail(status, f"the broker could not go on and has stopped; the log says why ({log_path or 'above'})")
+        who = "a broker" if len(roles.brokers) > 1 else "the broker"
+        fail(status, f"{who} could not go on and has stopped; the log says why ({log_path or 'above'})")
 
 
-async def _serve(roles: Roles, print_json: bool, log_path: Path | None) -> int:
-    """Run the roles until a signal or the broker's end; the exit status."""
+async def _serve(roles: Roles, output: Output, log_path: Path | None) -> int:
+    """Run the roles until a signal or the end of the last broker; the exit status."""
     stopping = when_signalled()
-    loop = asyncio.get_running_loop()
-    stops: list[Callable[[], Awaitable[None]]] = []
+    running: dict[Role, None] = {}
     try:
-        await _start(roles, stops)
-        if print_json:
+        await _start(roles, running)
+        if output.print_json:
             _print_facts(roles, log_path)
         else:
             _print_block(roles, log_path)
-        waits = [loop.create_task(stopping.wait())]
-        if roles.broker is not None:
-            waits.append(loop.create_task(roles.broker.failed.wait()))
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        return EXIT_BROKER_STOPPED if roles.broker is not None and roles.broker.failed.is_set() else 0
+        if output.while_stdin:
+            asyncio.get_running_loop().add_reader(0, _read_stdin, stopping)
+        return await _watch(roles.brokers, running, stopping)
     finally:
-        # The broker before its name server: it unregisters there.
-        for stop in reversed(stops):
-            await _stop(stop)
+        # The brokers before their name server: they unregister there.
+        await asyncio.gather(*(_stop(role) for role in running if role is not roles.name_server))
+        if roles.name_server is not None and roles.name_server in running:
+            await _stop(roles.name_server)
 
 
-async def _stop(stop: Callable[[], Awaitable[None]]) -> None:
+def _read_stdin(stopping: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        stopping.set()
+
+
+async def _watch(brokers: Sequence[Broker], running: dict[Role, None], stopping: asyncio.Event) -> int:
+    """Until a signal; a broker that fails is stopped, the last one ends the process."""
+    loop = asyncio.get_running_loop()
+    signalled = loop.create_task(stopping.wait())
+    failures = {loop.create_task(broker.failed.wait()): broker for broker in brokers}
+    waits = {signalled, *failures}
+    while not signalled.done() and len(waits) > (1 if brokers else 0):
+        done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for broker in (failures[task] for task in done if task in failures):
+            if len(brokers) > 1:
+                name = broker.settings.broker.broker_name
+                print(
+                    f"ledgermq: broker {name} could not go on; the log says why", file=sys.stderr, flush=True
+                )
+            del running[broker]
+            await _stop(broker)
+    for wait in waits:
+        wait.cancel()
+    return EXIT_BROKER_STOPPED if any(broker.failed.is_set() for broker in brokers) else 0
+
+
+async def _stop(role: Role) -> None:
     try:
-        await stop()
+        await role.stop()
     except (OSError, StoreError) as error:
         log.error("while stopping: %s", error)
         print(f"ledgermq: while stopping: {one_line(error)}", file=sys.stderr)
 
 
-async def _start(roles: Roles, stops: list[Callable[[], Awaitable[None]]]) -> None:
-    """Start the roles; how to stop those that run goes to ``stops``. Raises CannotStartError."""
+async def _start(roles: Roles, running: dict[Role, None]) -> None:
+    """Start the roles; those that run are added to ``running``. Raises CannotStartError."""
     if roles.name_server is not None:
         try:
             port = await roles.name_server.start()
         except (OSError, ValueError) as error:
             raise _cannot_start("name server", error, roles.name_server_flag) from None
-        stops.append(roles.name_server.stop)
-        roles.addresses["name server"] = _reachable(roles.name_server_host, port)
-    broker = roles.broker
-    if broker is None:
-        return
-    if roles.name_server is not None:
-        broker.settings.broker.namesrv_addr = roles.addresses["name server"]
-    try:
+        running[roles.name_server] = None
+        roles.name_server_address = _reachable(roles.name_server_host, port)
+
+    async def start(broker: Broker) -> None:
+        if roles.name_server is not None:
+            broker.settings.broker.namesrv_addr = roles.name_server_address
         await broker.start()
-    except (OSError, StoreError, ValueError) as error:
-        raise _cannot_start("broker", error, roles.broker_flag) from None
-    stops.append(broker.stop)
-    roles.addresses["broker"] = broker.address
-    roles.addresses["fast port"] = f"{broker.address.rpartition(':')[0]}:{broker.fast_port}"
+        running[broker] = None
+
+    # Together: each waits for its name servers.
+    ends = await asyncio.gather(*map(start, roles.brokers), return_exceptions=True)
+    for broker, end in zip(roles.brokers, ends, strict=True):
+        if isinstance(end, (OSError, StoreError, ValueError)):
+            name = f" {broker.settings.broker.broker_name}" if len(roles.brokers) > 1 else ""
+            raise _cannot_start(f"broker{name}", end, roles.broker_flag) from None
+        if isinstance(end, BaseException):
+            raise end
 
 
 def _reachable(host: str, port: int) -> str:
@@ -297,30 +363,57 @@ def _cannot_start(role: str, error: Exception, port_flag: str) -> CannotStartErr
 
 def _print_facts(roles: Roles, log_path: Path | None) -> None:
     facts: dict[str, object] = {"version": __version__, "compiled": is_compiled(), "pid": os.getpid()}
-    facts |= {role.replace(" ", "_"): address for role, address in roles.addresses.items()}
-    if roles.store is not None:
-        facts["store"] = str(roles.store.absolute())
+    if roles.name_server is not None:
+        facts["name_server"] = roles.name_server_address
+    brokers = [_facts(broker) for broker in roles.brokers]
+    if len(brokers) > 1:
+        facts["brokers"] = brokers
+    elif brokers:
+        del brokers[0]["name"]
+        facts |= brokers[0]
     if log_path is not None:
         facts["log"] = str(log_path.absolute())
     print(json.dumps(facts), flush=True)
 
 
+def _facts(broker: Broker) -> dict[str, str]:
+    return {
+        "name": broker.settings.broker.broker_name,
+        "broker": broker.address,
+        "fast_port": _fast_address(broker),
+        "store": os.path.abspath(broker.settings.store.store_path_root_dir),
+    }
+
+
+def _fast_address(broker: Broker) -> str:
+    return f"{broker.address.rpartition(':')[0]}:{broker.fast_port}"
+
+
 def _print_block(roles: Roles, log_path: Path | None) -> None:
     lines = [version_line()]
-    lines += [f"  {role:<13} {address}" for role, address in roles.addresses.items()]
-    if roles.store is not None:
-        lines.append(f"  {'store':<13} {roles.store.absolute()}")
+    if roles.name_server is not None:
+        lines.append(_line("name server", roles.name_server_address))
+    for broker in roles.brokers:
+        facts = _facts(broker)
+        if len(roles.brokers) > 1:
+            lines.append(_line("broker", f"{facts['broker']} {facts['name']}, store {facts['store']}"))
+        else:
+            lines += [_line(role, facts[key]) for role, key in _BLOCK]
     if log_path is not None:
-        lines.append(f"  {'log':<13} {log_path.absolute()}")
+        lines.append(_line("log", str(log_path.absolute())))
     lines.append(_next_thing(roles))
     print("\n".join(lines), flush=True)
 
 
+def _line(role: str, text: str) -> str:
+    return f"  {role:<13} {text}"
+
+
 def _next_thing(roles: Roles) -> str:
-    name_server = roles.addresses.get("name server")
-    if roles.broker is None:
+    name_server = roles.name_server_address
+    if not roles.brokers:
         return f"Next: ledgermq broker -n {name_server}"
-    name_servers = name_server or roles.broker.settings.broker.namesrv_addr
+    name_servers = name_server or roles.brokers[0].settings.broker.namesrv_addr
     if not name_servers:
         return "No client can find this broker yet: start it with -n HOST:PORT, its name server."
     quoted = f"'{name_servers}'" if ";" in name_servers else name_servers

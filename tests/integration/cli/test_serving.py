@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ def started(folder: Path, *arguments: str, **env: str) -> Iterator[subprocess.Po
         [*LEDGERMQ, *arguments],
         cwd=folder,
         env=environment() | env,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -146,6 +148,56 @@ def test_roles_apart(tmp_path: Path) -> None:
         status, err, _ = end(names)
         assert status == 0
         assert "registered" in err, "a name server alone logs to stderr"
+
+
+def two_files(folder: Path) -> list[str]:
+    """Flags for brokers a and b."""
+    for name in "ab":
+        text = f"brokerName = {name}\nlistenPort = 0\nstorePathRootDir = data-{name}\n"
+        (folder / f"{name}.conf").write_text(text + "mappedFileSizeCommitLog = 8388608\n")
+    return ["-c", "a.conf", "-c", "b.conf"]
+
+
+def test_two_brokers_in_one_process(tmp_path: Path) -> None:
+    with started(tmp_path, "serve", "--port", "0", *two_files(tmp_path), "--print-json") as process:
+        told = facts(process)
+        assert [(broker["name"], broker["store"]) for broker in told["brokers"]] == [
+            ("a", str(tmp_path / "data-a")),
+            ("b", str(tmp_path / "data-b")),
+        ]
+        assert told["log"] == str(tmp_path / "data-a" / "logs" / "ledgermq.log")
+        name_server = told["name_server"]
+        assert run(tmp_path, "topic", "create", "t", "-n", name_server).returncode == 0
+        route = run(tmp_path, "topic", "route", "t", "-n", name_server, "--print-json")
+        assert [(row["broker"], row["addresses"]) for row in json.loads(route.stdout)] == [
+            (broker["name"], broker["broker"]) for broker in told["brokers"]
+        ]
+        assert end(process)[:2] == (0, "")
+
+
+def test_the_block_of_two_brokers(tmp_path: Path) -> None:
+    with started(tmp_path, "broker", *two_files(tmp_path)) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        for line, name in zip(lines[1:3], "ab", strict=True):
+            assert re.fullmatch(rf"  broker +127[.0-9:]+ {name}, store {tmp_path}/data-{name}\n", line)
+        assert end(process)[0] == 0
+
+
+@pytest.mark.parametrize("flag", [("--store", "data"), ("--port", "20000")])
+def test_two_brokers_need_stores_and_ports_of_their_own(tmp_path: Path, flag: tuple[str, str]) -> None:
+    status, line = refusal(tmp_path, "broker", *two_files(tmp_path), *flag)
+    key = {"--store": "storePathRootDir", "--port": "listenPort"}[flag[0]]
+    assert status == 2
+    assert line == f"a.conf and b.conf both have {key}={flag[1]}: each broker needs its own"
+
+
+def test_it_ends_with_its_standard_input(tmp_path: Path) -> None:
+    with started(tmp_path, "broker", "--port", "0", "--while-stdin") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ledgermq 0.")
+        _, err = process.communicate("not the end\n", timeout=SECONDS_MAX)
+        assert (process.returncode, err) == (0, "")
 
 
 def test_serve_keeps_to_itself(tmp_path: Path) -> None:
