@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledgermq.dledger.chores import Chores
 from ledgermq.dledger.client_requests import ClientRequests
@@ -53,6 +53,16 @@ from ledgermq.store.disk import Disk
 log: Final = logging.getLogger("ledgermq.dledger")
 
 STOP_SECONDS_MAX: Final = 0.8
+SILENT_MS_MAX: Final = 1000
+"""A follower that answers nothing for so long counts as unreachable to those who watch."""
+
+
+class Follower(NamedTuple):
+    """What a leader knows of another member."""
+
+    match_index: int
+    """It has durably what the leader has up to here; -1 while nothing is known."""
+    reachable: bool
 
 
 class Node:
@@ -198,6 +208,19 @@ class Node:
     def visible_index(self) -> int:
         """The last entry that is committed, and applied where there is a state machine."""
         return self._committed.visible_index
+
+    def followers(self) -> dict[str, Follower]:
+        """What this leader knows of the other members; empty while it does not lead."""
+        core, oldest_ms = self._driver.core, self._now_ms() - SILENT_MS_MAX
+        found: dict[str, Follower] = {}
+        if core is None:
+            return found
+        for peer, link in self.links.items():
+            progress = core.progress_of(peer)
+            if progress is not None:
+                reachable = link.java is not None and progress.heard_ms >= oldest_ms
+                found[peer] = Follower(progress.match, reachable)
+        return found
 
     # ---- life ----
 
