@@ -35,6 +35,7 @@ crash: compile ## Fifty times kill -9 of a loaded broker, and what must be left
 bench: venv compile ## Measure against the Java broker in turn (needs JDK, Maven; takes a while)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.dledger
+	$(BIN)/python -m bench.quorum
 
 docs: venv ## Write the pages that follow from the code: configuration, protocols
 	$(BIN)/python -m ledgermq.runtime.config_reference docs/configuration.md

@@ -106,21 +106,7 @@ class Cluster:
         return self.broker.pid
 
     def start_name_server(self) -> None:
-        port = free_port()
-        self.namesrv = f"127.0.0.1:{port}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "namesrv.conf"
-        config.write_text(
-            f"listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={self.folder}/kvConfig.json\n"
-        )
-        if self.side.is_java:
-            argv = self._java_argv("org.apache.rocketmq.namesrv.NamesrvStartup", config, ("-Xmx256m",))
-        else:
-            argv = [self.side.python, "-m", "ledgermq.cli", "nameserver", "-c", str(config)]
-        self._name_server = Program(
-            f"{self.side.name} name server", argv, log_path=self.folder / "namesrv.out"
-        )
-        self._wait(self._name_server, self.namesrv)
+        self._name_server, self.namesrv = start_name_server(self.side, self.folder, self.java)
 
     def start_broker(self) -> None:
         """Returns as soon as the process is created; see `wait_until_listening` and `first_send`."""
@@ -128,15 +114,12 @@ class Cluster:
             self._port = free_port(neighbours=(-2, 1))
         config = self.folder / "broker.conf"
         config.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()))
-        if self.side.is_java:
-            argv = self._java_argv("org.apache.rocketmq.broker.BrokerStartup", config, JAVA_BROKER_OPTIONS)
-        else:
-            argv = [self.side.python, "-m", "ledgermq.cli", "broker", "-c", str(config)]
+        argv = broker_argv(self.side, self.java, config, JAVA_BROKER_OPTIONS)
         self.broker = Program(f"{self.side.name} broker", argv, log_path=self.folder / "broker.out")
 
     def wait_until_listening(self) -> None:
         assert self.broker is not None
-        self._wait(self.broker, self.address)
+        wait_until_listening(self.broker, self.address)
 
     def first_send(self, topic: str, timeout_s: float) -> wire.Answer:
         """Asks until a send to `topic`, queue 0, is accepted; the topic is created by the send."""
@@ -200,17 +183,41 @@ class Cluster:
             **self.config,
         }
 
-    def _java_argv(self, main: str, config: Path, options: tuple[str, ...]) -> list[str]:
-        assert self.java is not None, "the Java side needs the Java programs"
-        return self.java.argv(main, "-c", str(config), options=options)
 
-    def _wait(self, program: Program, address: str) -> None:
-        def look() -> bool:
-            if not program.alive:
-                raise RuntimeError(f"{program.name} ended:\n{program.output()[-4000:]}")
-            return accepts_connections(address)
+def start_name_server(side: Side, folder: Path, java: Java | None) -> tuple[Program, str]:
+    """A name server of the side on a free loopback port, listening; the program and its address."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "namesrv.conf"
+    config.write_text(f"listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={folder}/kvConfig.json\n")
+    if side.is_java:
+        assert java is not None, "the Java side needs the Java programs"
+        main = "org.apache.rocketmq.namesrv.NamesrvStartup"
+        argv = java.argv(main, "-c", str(config), options=("-Xmx256m",))
+    else:
+        argv = [side.python, "-m", "ledgermq.cli", "nameserver", "-c", str(config)]
+    program = Program(f"{side.name} name server", argv, log_path=folder / "namesrv.out")
+    address = f"127.0.0.1:{port}"
+    wait_until_listening(program, address)
+    return program, address
 
-        eventually(look, 120, what=f"{program.name} listening at {address}, see {program.log_path}")
+
+def broker_argv(side: Side, java: Java | None, config: Path, jvm_options: tuple[str, ...]) -> list[str]:
+    """The command of one broker of the side with the settings in `config`."""
+    if side.is_java:
+        assert java is not None, "the Java side needs the Java programs"
+        main = "org.apache.rocketmq.broker.BrokerStartup"
+        return java.argv(main, "-c", str(config), options=jvm_options)
+    return [side.python, "-m", "ledgermq.cli", "broker", "-c", str(config)]
+
+
+def wait_until_listening(program: Program, address: str) -> None:
+    def look() -> bool:
+        if not program.alive:
+            raise RuntimeError(f"{program.name} ended:\n{program.output()[-4000:]}")
+        return accepts_connections(address)
+
+    eventually(look, 120, what=f"{program.name} listening at {address}, see {program.log_path}")
 
 
 def exit_on_sigterm() -> None:

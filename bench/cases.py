@@ -21,7 +21,7 @@ from tests.interop.harness.programs import Program, eventually
 
 from bench import procfs, wire
 from bench.brokers import Cluster, Java, Side, running
-from bench.clients import QUEUE_COUNT, Clients, failed_sends, load
+from bench.clients import QUEUE_COUNT, Clients, Served, failed_sends, load
 
 Figures = dict[str, float]
 
@@ -163,25 +163,25 @@ def two_million(bench: Bench) -> Figures:
                 lambda: wire.stored_count(peer, TOPIC, QUEUE_COUNT), 10, what="stored messages"
             )
         figures = {"private_after_send_mib": procfs.memory(cluster.broker_pid).private_bytes / MIB}
-        _drain(bench, cluster, "warm-up", messages)
-        figures |= _drain(bench, cluster, "measured", messages)
+        drain(bench.clients, cluster, "warm-up", messages, settings.timeout_s)
+        figures |= drain(bench.clients, cluster, "measured", messages, settings.timeout_s)
         memory = procfs.memory(cluster.broker_pid)
         figures["private_after_drain_mib"] = memory.private_bytes / MIB
         figures["resident_after_drain_mib"] = memory.resident_bytes / MIB
         return figures
 
 
-def _drain(bench: Bench, cluster: Cluster, group: str, messages: int) -> Figures:
+def drain(clients: Clients, cluster: Served, group: str, messages: int, timeout_s: float) -> Figures:
     """The figures between a twentieth and the whole: the consumer's start is not in them."""
     with wire.Peer(cluster.address) as peer:
         wire.create_group(peer, group)
         for queue_id in range(QUEUE_COUNT):  # a new group would begin at the end of the queues
             fields = {"consumerGroup": group, "topic": TOPIC, "queueId": queue_id, "commitOffset": 0}
             peer.ask(wire.UPDATE_CONSUMER_OFFSET, fields)
-    consumer = bench.clients.consumer(cluster, TOPIC, group, messages=messages)
-    begin = _wait_consumed(consumer, messages // 20, bench.settings.timeout_s)
+    consumer = clients.consumer(cluster, TOPIC, group, messages=messages)
+    begin = _wait_consumed(consumer, messages // 20, timeout_s)
     begin_cpu_s = procfs.cpu_s(cluster.broker_pid)
-    end = _wait_consumed(consumer, messages, bench.settings.timeout_s)
+    end = _wait_consumed(consumer, messages, timeout_s)
     end_cpu_s = procfs.cpu_s(cluster.broker_pid)
     consumer.kill()
     count = max(1, end[1] - begin[1])

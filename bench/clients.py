@@ -19,7 +19,7 @@ from tests.interop.harness import toolchain
 from tests.interop.harness.programs import Program
 
 from bench import wire
-from bench.brokers import Cluster, Java
+from bench.brokers import Java
 
 ROOT = Path(__file__).resolve().parent.parent
 QUEUE_COUNT = 8
@@ -27,12 +27,30 @@ QUEUE_COUNT = 8
 _STOCK = "org.apache.rocketmq.example.benchmark"
 
 
+class Served(Protocol):
+    """What a client has to know of the brokers it talks to: one, or those of a group."""
+
+    @property
+    def namesrv(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """Of the broker that takes sends."""
+
+    @property
+    def broker_pid(self) -> int: ...
+
+    @property
+    def folder(self) -> Path:
+        """Where programs may write."""
+
+
 class Clients(Protocol):
     name: str
 
     def producer(
         self,
-        cluster: Cluster,
+        cluster: Served,
         topic: str,
         *,
         senders: int,
@@ -44,10 +62,17 @@ class Clients(Protocol):
         """Sends synchronously from `senders` threads until stopped, or until `messages` are sent."""
 
     def latency(
-        self, cluster: Cluster, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
+        self, cluster: Served, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
     ) -> Program: ...
 
-    def consumer(self, cluster: Cluster, topic: str, group: str, *, messages: int) -> Program: ...
+    def consumer(self, cluster: Served, topic: str, group: str, *, messages: int) -> Program: ...
+
+    def slow_sender(
+        self, cluster: Served, topic: str, *, poll_ms: int, interval_ms: int, threads: int
+    ) -> Program:
+        """Sends now and then and says of each what became of it; see slow_sender.py. `poll_ms` 0 is the
+        client's own setting.
+        """
 
 
 @dataclass
@@ -59,7 +84,7 @@ class StockClients:
 
     def producer(
         self,
-        cluster: Cluster,
+        cluster: Served,
         topic: str,
         *,
         senders: int,
@@ -92,18 +117,24 @@ class StockClients:
         )
 
     def latency(
-        self, cluster: Cluster, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
+        self, cluster: Served, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
     ) -> Program:
         arguments = [cluster.namesrv, topic, str(body_bytes), str(warmup_s), str(window_s)]
         return self._start("latency", cluster, "LatencyProducer", *arguments)
 
-    def consumer(self, cluster: Cluster, topic: str, group: str, *, messages: int) -> Program:
+    def consumer(self, cluster: Served, topic: str, group: str, *, messages: int) -> Program:
         arguments = ["-n", cluster.namesrv, "-t", topic, "-g", group, "-ri", "1000"]
         return self._start(
             "consumer", cluster, "StockClient", "ROCKETMQ", topic, f"{_STOCK}.Consumer", *arguments
         )
 
-    def _start(self, name: str, cluster: Cluster, main: str, *arguments: str) -> Program:
+    def slow_sender(
+        self, cluster: Served, topic: str, *, poll_ms: int, interval_ms: int, threads: int
+    ) -> Program:
+        arguments = [cluster.namesrv, topic, str(poll_ms), str(interval_ms), str(threads)]
+        return self._start("slow-sender", cluster, "SlowProducer", *arguments)
+
+    def _start(self, name: str, cluster: Served, main: str, *arguments: str) -> Program:
         argv = self.java.argv(main, *arguments, options=("-Xms1g", "-Xmx1g"))
         return Program(name, argv, log_path=cluster.folder / f"{name}.out")
 
@@ -114,7 +145,7 @@ class PythonClients:
 
     def producer(
         self,
-        cluster: Cluster,
+        cluster: Served,
         topic: str,
         *,
         senders: int,
@@ -128,17 +159,25 @@ class PythonClients:
         return load("send", cluster, topic, *arguments)
 
     def latency(
-        self, cluster: Cluster, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
+        self, cluster: Served, topic: str, *, body_bytes: int, warmup_s: float, window_s: float
     ) -> Program:
         arguments = ["--in-flight", "1", "--body-bytes", str(body_bytes), "--warmup-s", str(warmup_s)]
         return load("send", cluster, topic, *arguments, "--seconds", str(window_s))
 
-    def consumer(self, cluster: Cluster, topic: str, group: str, *, messages: int) -> Program:
+    def consumer(self, cluster: Served, topic: str, group: str, *, messages: int) -> Program:
         return load("drain", cluster, topic, "--group", group, "--messages", str(messages))
+
+    def slow_sender(
+        self, cluster: Served, topic: str, *, poll_ms: int, interval_ms: int, threads: int
+    ) -> Program:
+        argv = [sys.executable, "-m", "bench.slow_sender", "--namesrv", cluster.namesrv, "--topic", topic]
+        argv += ["--poll-ms", str(poll_ms or 30_000), "--interval-ms", str(interval_ms)]
+        log_path = cluster.folder / "slow-sender.out"
+        return Program("slow sender", argv, log_path=log_path, env={"PYTHONPATH": str(ROOT)})
 
 
 def load(
-    command: str, cluster: Cluster, topic: str, *arguments: str, queue_count: int = QUEUE_COUNT
+    command: str, cluster: Served, topic: str, *arguments: str, queue_count: int = QUEUE_COUNT
 ) -> Program:
     """Starts `python -m bench.load` with the interpreter that runs the harness."""
     argv = [

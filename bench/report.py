@@ -12,6 +12,7 @@ import platform
 import statistics
 import subprocess
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,7 +120,8 @@ def json_line(run: Run, *, version: str, clients: str, settings: dict[str, objec
 class Summary:
     """Medians and spreads of the runs by case, figure and side."""
 
-    def __init__(self, runs: list[Run]) -> None:
+    def __init__(self, runs: list[Run], figures: Sequence[Figure] = FIGURES) -> None:
+        self._figures = figures
         self._values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         self.sides = list(dict.fromkeys(run.side.name for run in runs))
         for run in runs:
@@ -161,7 +163,7 @@ class Summary:
         for side in others:
             heading += [side, *([f"{side} / java"] if with_java else []), "target"]
         rows = [heading]
-        for figure in FIGURES:
+        for figure in self._figures:
             if all(self.median(figure, side) is None for side in self.sides):
                 continue
             row = [f"{figure.label} ({figure.unit})", *([self.cell(figure, JAVA)] if with_java else [])]

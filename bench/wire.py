@@ -12,6 +12,7 @@ JSON object.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import zlib
@@ -28,9 +29,11 @@ UPDATE_AND_CREATE_TOPIC = 17
 GET_MAX_OFFSET = 30
 GET_MIN_OFFSET = 31
 GET_ROUTEINFO_BY_TOPIC = 105
+GET_BROKER_CLUSTER_INFO = 106
 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP = 200
 SEND_MESSAGE_V2 = 310
 SEND_BATCH_MESSAGE = 320
+GET_TOPIC_CONFIG = 351
 
 PULL_NOT_FOUND = 19
 QUERY_NOT_FOUND = 22
@@ -285,6 +288,11 @@ def create_group(peer: Peer, group: str) -> None:
         "brokerId": 0,
     }
     peer.ask(UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, {}, json.dumps(config).encode())
+
+
+def standard_json(body: bytes) -> bytes:
+    """The same JSON with its integer keys quoted, which Java's name server may leave out."""
+    return re.sub(rb'([{,])(\d+):"', rb'\1"\2":"', body)
 
 
 def max_offset(peer: Peer, topic: str, queue_id: int) -> int:
