@@ -134,6 +134,11 @@ class Broker:
 
     def start(self, maker: Maker | None = None) -> None:
         """Starts on whatever the store holds; `maker` changes who serves it from now on."""
+        self.launch(maker)
+        self.wait()
+
+    def launch(self, maker: Maker | None = None) -> None:
+        """`start` without waiting."""
         self.maker = maker or self.maker
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "broker.conf"
@@ -152,6 +157,10 @@ class Broker:
         else:
             argv = ledgermq("broker", "-c", str(config), "-n", self.namesrv)
         self.program = Program(f"{self.maker} broker", argv, log_path=self.folder / f"{self.maker}.out")
+
+    def wait(self) -> None:
+        """Until it listens."""
+        assert self.program is not None
         wait_until_listening(self.program, self.address)
 
     def stop(self) -> None:

@@ -49,6 +49,8 @@ public final class Driver {
         new Admin().register(operations);
         new Mqadmin().register(operations);
         new DLedger().register(operations);
+        new Load().register(operations);
+        new BrokerReader().register(operations);
 
         answers.println("{\"ready\":true}");
         answers.flush();
