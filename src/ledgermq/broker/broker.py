@@ -29,6 +29,8 @@ from typing import Final
 from ledgermq.broker.chores import Chores
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.commits import Commits, Outbox
+from ledgermq.broker.group_commits import GroupCommits
+from ledgermq.broker.group_member import GroupMember, slave_id
 from ledgermq.broker.groups import GroupFile, GroupTable
 from ledgermq.broker.handlers_admin import AdminHandlers
 from ledgermq.broker.handlers_client import ClientHandlers
@@ -122,6 +124,8 @@ class Broker:
         self.address = ""
         self.port = 0
         self.fast_port = 0
+        self._group: GroupMember | None = None
+        """With enableDLegerCommitLog: this broker as a member of its group."""
 
     async def start(self) -> None:
         sockets = self._bind()
@@ -141,7 +145,10 @@ class Broker:
         )
         for bound in sockets:
             await self._server.serve(bound)
-        self._scheduler.start()
+        if self._group is None:
+            self._scheduler.start()
+        else:
+            await self._join(self._group)
         self._start_chores()
         await self._registrar.start(REGISTER_WAIT_MS)
         log.info("broker %s serves at %s", self.settings.broker.broker_name, self.address)
@@ -172,8 +179,42 @@ class Broker:
 
     def _open_store(self) -> None:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
-        self.store = MessageStore(self.settings.store, self._store_host, self._disk)
-        self._recovered = self.store.open()
+        self.store: MessageStore
+        if self.settings.store.enable_dleger_commit_log:
+            self._group = GroupMember(self.settings, self._disk)
+            self.store = self._group.open(self._store_host)
+        else:
+            self.store = MessageStore(self.settings.store, self._store_host, self._disk)
+        try:
+            self._recovered = self.store.open()
+        except BaseException:
+            if self._group is not None:
+                self._group.close()
+            raise
+
+    async def _join(self, group: GroupMember) -> None:
+        """Take part in the group, as a slave until it is known who leads."""
+        group.on_lead = self._lead
+        group.on_follow = self._follow
+        self._follow()
+        await group.start(self._grown)
+
+    def _lead(self) -> None:
+        """This broker leads its group, and knows all of its log."""
+        log.info("broker %s is the master now", self.address)
+        self._path.refusing = self.failed.is_set()
+        self._scheduler.start()
+        self._registrar.set_broker_id(0)
+
+    def _follow(self) -> None:
+        """Another broker leads the group, or will."""
+        assert self._group is not None
+        log.info("broker %s is a slave now", self.address)
+        self._path.refusing = True
+        self._scheduler.stop()
+        self._registrar.set_broker_id(slave_id(self._group.settings.self_id))
+        # Whoever waits here asks again, and by then perhaps knows where.
+        self._pulls.release(self._pulls.parked.queues())
 
     def _load_and_wire(self) -> dict[int, Handler]:
         try:
@@ -227,15 +268,7 @@ class Broker:
         unique_keys = UniqueKeys(
             socket.inet_ntoa(ip) if len(ip) == 4 else "::1", os.getpid(), secrets.randbits(32)
         )
-        sync_flush = self.settings.store.flush_disk_type == "SYNC_FLUSH"
-        self._commits = Commits(
-            store.log,
-            self._executor,
-            sync_flush,
-            self.settings.store.sync_flush_timeout,
-            self._grown,
-            self._fatal,
-        )
+        self._commits = self._make_commits()
         access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
         self._pull_path = PullPath(
             store.reader, self.offsets, access.version, self.clients.compensate, now_ms
@@ -303,6 +336,16 @@ class Broker:
             table.update(handlers.table())
         table.update(self._wire_operators())
         return table
+
+    def _make_commits(self) -> Commits:
+        settings, group, executor = self.settings.store, self._group, self._executor
+        if group is not None:
+            entries = group.store.entries
+            return GroupCommits(entries, executor, group.propose, group.refused, self._grown, self._fatal)
+        sync_flush = settings.flush_disk_type == "SYNC_FLUSH"
+        return Commits(
+            self.store.log, executor, sync_flush, settings.sync_flush_timeout, self._grown, self._fatal
+        )
 
     def _track_files(self) -> None:
         """From now on the tables are written when they change; they have been loaded."""
@@ -384,6 +427,8 @@ class Broker:
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
 
     def _look_after_store(self) -> None:
+        if self._group is not None and self._group.failed.is_set() and not self.failed.is_set():
+            self._fatal(RuntimeError("its member of the DLedger group has stopped"))
         self._path.refusing = self.store.refusal is not None or self.failed.is_set()
         jobs = self.store.upkeep(now_ms())
         if jobs:
@@ -400,6 +445,8 @@ class Broker:
         await self._commits.drain()
         await self._server.stop()
         self._commits.stop()
+        if self._group is not None:
+            await self._group.stop()
         await self._jobs.finish()
         await self.files.close()
         self._executor.shutdown(wait=True)

@@ -40,6 +40,10 @@ class ParkedPulls(Generic[Q, P]):
         self.count += 1
         return True
 
+    def queues(self) -> list[Q]:
+        """Those that are waited for."""
+        return list(self._by_queue)
+
     def waits(self, queue: Q) -> bool:
         return queue in self._by_queue
 

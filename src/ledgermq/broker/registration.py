@@ -175,6 +175,11 @@ class Registrar:
             link.state.outdated()
             link.wake.set()
 
+    def set_broker_id(self, broker_id: int) -> None:
+        """This broker has become master (0) or slave: the name servers hear of it at once."""
+        for link in self._links:
+            link.set_broker_id(broker_id)
+
     def _topic_changed(self, topic: str) -> None:
         for link in self._links:
             link.state.topic_changed(topic)
@@ -221,6 +226,11 @@ class _Link:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(_report_bug)
+
+    def set_broker_id(self, broker_id: int) -> None:
+        self._broker = msgspec.structs.replace(self._broker, broker_id=broker_id)
+        self.state.outdated()
+        self.wake.set()
 
     async def stop(self) -> None:
         if self._task is not None:

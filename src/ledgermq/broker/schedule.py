@@ -108,6 +108,8 @@ class Scheduler:
         """Level -> queue offset of the next message to deliver."""
         self.data_version = DataVersion(timestamp=now_ms())
         self.changes = 0
+        self.following = False
+        """While set, only :meth:`replay` moves the offsets."""
 
     def to_file(self) -> DelayOffsetFile:
         return DelayOffsetFile(self.data_version, self.offsets)
@@ -116,7 +118,15 @@ class Scheduler:
         self.offsets = dict(file.offset_table)
         self.data_version = file.data_version.copy()
 
+    def replay(self, offsets: dict[int, int], version: DataVersion) -> None:
+        """The log states that this is how far each level has been delivered."""
+        self.offsets = dict(offsets)
+        self.data_version = version.copy()
+        self.changes += 1
+
     def start(self) -> None:
+        """Begin, or begin again after :meth:`stop`."""
+        self._stopped = False
         for level in range(1, len(self._levels.delays_ms) + 1):
             queue = self._queue(level)
             end = 0 if queue is None else int(queue.max_offset)
@@ -187,6 +197,8 @@ class Scheduler:
     def _delivered(self, level: int, first: int, end: int, safe: bool, pause_ms: int | None) -> None:
         """Only what is in the log counts as delivered; the rest is tried again."""
         self._under_way.discard(level)
+        if self.following:
+            return
         self.offsets[level] = end if safe else first
         self.changes += 1
         self.data_version.advance(self._now_ms())

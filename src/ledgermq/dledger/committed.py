@@ -21,7 +21,7 @@ from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.proposals import Proposals
 from ledgermq.dledger.settings import DLedgerSettings
 from ledgermq.dledger.snapshots import OpenSnapshot, SnapshotDirectory, SnapshotError, load
-from ledgermq.dledger.state_machine import APPLY_BYTES_MAX, Applier, StateMachine
+from ledgermq.dledger.state_machine import APPLY_BYTES_MAX, Applier, EntryMachine, StateMachine
 from ledgermq.dledger.workers import Worker
 
 log: Final = logging.getLogger("ledgermq.dledger")
@@ -43,7 +43,7 @@ class Committed:
         reader: LogReader,
         worker: Worker,
         proposals: Proposals,
-        machine: StateMachine | None,
+        machine: StateMachine | EntryMachine | None,
         snapshots: SnapshotDirectory | None,
         again: Callable[[], None],
         failed: Callable[[BaseException], None],
@@ -89,21 +89,27 @@ class Committed:
             if opened is not None:
                 commit_index = max(commit_index, opened.meta.last_included_index)
                 self._fit_log(opened)
-            elif self._ledger.first_index > 0:
+            elif self._ledger.first_index > self._applier.applied_index + 1:
                 raise SnapshotError(
                     f"the log begins with entry {self._ledger.first_index} and no snapshot holds what was "
                     f"before it ({DLedgerCode.LOAD_SNAPSHOT_ERROR})"
                 )
-        # What retention removed was committed.
-        self.commit_index = max(commit_index, self._ledger.first_index - 1)
+        # What retention removed was committed, and what was applied.
+        applied_index = -1 if self._applier is None else self._applier.applied_index
+        self.commit_index = max(commit_index, applied_index, self._ledger.first_index - 1)
         return self.commit_index
 
     def _load_newest(self, applier: Applier) -> OpenSnapshot | None:
         assert self._snapshots is not None
+        machine = applier.machine
         for index in reversed(self._snapshots.indexes()):
             opened = self._snapshots.open(index)
             if opened is None:
                 continue
+            if isinstance(machine, EntryMachine) and index <= machine.recovered_index:
+                opened.close()
+                self._snapshot_index = index
+                break
             try:
                 load(opened, applier.machine.load)
             except ValueError as error:
@@ -111,11 +117,19 @@ class Committed:
                 continue
             finally:
                 opened.close()
-            applier.loaded(index, opened.meta.last_included_term)
-            self._snapshot_index = index
+            self._loaded(applier, index, opened.meta.last_included_term)
             log.info("the snapshot after entry %d is loaded", index)
             return opened
+        if isinstance(machine, EntryMachine):
+            applier.applied_index = machine.recovered_index
+            applier.applied_term = self._ledger.term_at(machine.recovered_index)
         return None
+
+    def _loaded(self, applier: Applier, last_index: int, last_term: int) -> None:
+        if isinstance(applier.machine, EntryMachine):
+            applier.machine.loaded(last_index)
+        applier.loaded(last_index, last_term)
+        self._snapshot_index = last_index
 
     def _fit_log(self, opened: OpenSnapshot) -> None:
         """A snapshot was received and the log it replaces not dropped before a crash: drop it now."""
@@ -221,8 +235,7 @@ class Committed:
             snapshots.remove_old()
 
         def loaded(_: None) -> None:
-            applier.loaded(last_index, last_term)
-            self._snapshot_index = last_index
+            self._loaded(applier, last_index, last_term)
             self._again()
 
         self._worker.run(load_it, loaded)

@@ -44,7 +44,7 @@ from ledgermq.dledger.requests import Hello
 from ledgermq.dledger.settings import DLedgerSettings
 from ledgermq.dledger.snapshot_transfer import SnapshotReceiver
 from ledgermq.dledger.snapshots import SnapshotDirectory
-from ledgermq.dledger.state_machine import StateMachine
+from ledgermq.dledger.state_machine import EntryMachine, StateMachine
 from ledgermq.dledger.workers import Worker
 from ledgermq.runtime.clock import monotonic_ms
 from ledgermq.runtime.limits import ENTRY_BODY_BYTES_MAX
@@ -73,7 +73,7 @@ class Node:
         self,
         settings: DLedgerSettings,
         ledger: Ledger,
-        machine: StateMachine | None = None,
+        machine: StateMachine | EntryMachine | None = None,
         *,
         on_role: Callable[[Node], None] | None = None,
         on_fatal: Callable[[Node, BaseException], None] | None = None,
@@ -114,7 +114,7 @@ class Node:
             if peer != self.self_id
         }
 
-    def _make_parts(self, machine: StateMachine | None, disk: Disk) -> None:
+    def _make_parts(self, machine: StateMachine | EntryMachine | None, disk: Disk) -> None:
         settings, ledger, slow = self.settings, self._ledger, self._slow_worker
         snapshots = None
         if machine is not None:

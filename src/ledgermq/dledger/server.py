@@ -20,6 +20,7 @@ from typing import Final
 from ledgermq.dledger.codes import DLedgerCode, DLedgerRequest
 from ledgermq.dledger.errors import ProtocolError
 from ledgermq.dledger.json_messages import PeerRequest, decode_request, split_entries, take_leadership
+from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.native_messages import VERSION, decode_native
@@ -43,7 +44,7 @@ from ledgermq.dledger.requests import (
     encode,
 )
 from ledgermq.dledger.settings import DLedgerSettings, SettingsError
-from ledgermq.dledger.state_machine import StateMachine
+from ledgermq.dledger.state_machine import EntryMachine, StateMachine
 from ledgermq.remoting.client import split_address
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, PeerError
@@ -58,14 +59,18 @@ log: Final = logging.getLogger("ledgermq.dledger")
 class DLedgerServer:
     """Serves the groups of ``settings``, one member of each, on one port.
 
-    ``machines`` has the state machine of a group by its name, where it has one. Made on the loop; raises
-    SettingsError.
+    ``machines`` has the state machine of a group by its name, where it has one, ``ledgers`` the ledger, where
+    the owner has opened it. ``on_role`` hears of changes of role; with ``takes_appends`` false only the owner
+    appends. Made on the loop; raises SettingsError.
     """
 
     def __init__(
         self,
         *settings: DLedgerSettings,
-        machines: Mapping[str, StateMachine] | None = None,
+        machines: Mapping[str, StateMachine | EntryMachine] | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
+        on_role: Callable[[Node], None] | None = None,
+        takes_appends: bool = True,
         disk: Disk | None = None,
     ) -> None:
         for one in settings:
@@ -82,6 +87,9 @@ class DLedgerServer:
         """Set when a member could not go on."""
         self._settings = settings
         self._machines = machines or {}
+        self._ledgers = ledgers or {}
+        self._on_role = on_role
+        self._takes_appends = takes_appends
         self._disk = disk or Disk()
         self._replies = Replies()
         self._templates: dict[str, AppendTemplate] = {}
@@ -112,9 +120,17 @@ class DLedgerServer:
             if bound is None:
                 bound = bind(*split_address(self._settings[0].listen_address))
             for settings in self._settings:
-                ledger = await asyncio.to_thread(open_ledger, settings, self._disk)
-                machine = self._machines.get(settings.group)
-                node = Node(settings, ledger, machine, on_fatal=self._node_failed, disk=self._disk)
+                ledger = self._ledgers.get(settings.group)
+                if ledger is None:
+                    ledger = await asyncio.to_thread(open_ledger, settings, self._disk)
+                node = Node(
+                    settings,
+                    ledger,
+                    self._machines.get(settings.group),
+                    on_role=self._on_role,
+                    on_fatal=self._node_failed,
+                    disk=self._disk,
+                )
                 self.nodes[settings.group] = node
             await self._server.serve(bound)
             for node in self.nodes.values():
@@ -191,6 +207,8 @@ class DLedgerServer:
         try:
             request = decode(AppendRequest, command.body)
             node = self._node(request.group, request.remote_id)
+            if not self._takes_appends:
+                raise Refused(DLedgerCode.UNSUPPORTED, "this log is a broker's: send messages to the broker")
             node.clients.append(_bodies(request), self._answer(node, command, connection).done)
         except (ProtocolError, Refused) as error:
             return self._refusal(error, AppendReply(), node)

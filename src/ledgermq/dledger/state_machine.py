@@ -10,6 +10,7 @@ nothing is applied.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, Protocol
 
@@ -45,10 +46,33 @@ class StateMachine(Protocol):
         """Replace the state by what ``freeze``'s function wrote. Raises ValueError, and the state stays."""
 
 
+class EntryMachine(ABC):
+    """A state machine that keeps its state on disk by itself, and takes entries as they lie in the log."""
+
+    recovered_index: int
+    """The last entry whose effect it had when it was opened."""
+
+    @abstractmethod
+    def apply_entries(self, entries: Entries) -> None:
+        """The next committed entries, in order, all of them; called on the loop."""
+
+    @abstractmethod
+    def freeze(self) -> Callable[[BinaryIO], None]:
+        """As :meth:`StateMachine.freeze`."""
+
+    @abstractmethod
+    def load(self, data: BinaryIO) -> None:
+        """As :meth:`StateMachine.load`, but the state is replaced by :meth:`loaded`."""
+
+    @abstractmethod
+    def loaded(self, last_index: int) -> None:
+        """On the loop: what ``load`` has read is the state after entry ``last_index``."""
+
+
 class Applier:
     """Applies what is committed. ``applied_index`` is the last entry whose effect the state has."""
 
-    def __init__(self, machine: StateMachine, applied_index: int) -> None:
+    def __init__(self, machine: StateMachine | EntryMachine, applied_index: int) -> None:
         self.machine = machine
         self.applied_index = applied_index
         self.applied_term = -1
@@ -59,6 +83,9 @@ class Applier:
     def step(self, entries: Entries, commit_index: int) -> None:
         """Apply those of ``entries`` that come next and are committed."""
         if self.loading or entries.first_index > self.applied_index + 1:
+            return
+        if isinstance(self.machine, EntryMachine):
+            self._step_whole(self.machine, entries, commit_index)
             return
         batch: list[AppliedEntry] = []
         run = 0
@@ -77,6 +104,14 @@ class Applier:
                 batch.append(AppliedEntry(index, runs[run][1], body))
         if batch:
             self.machine.apply(batch)
+
+    def _step_whole(self, machine: EntryMachine, entries: Entries, commit_index: int) -> None:
+        if entries.first_index <= self.applied_index or entries.last_index > commit_index:
+            return  # Read for another moment: what comes next is read again.
+        self.applied_index = entries.last_index
+        self.applied_term = entries.runs[-1][1]
+        self.bytes_since_snapshot += len(entries.payload)
+        machine.apply_entries(entries)
 
     def loaded(self, last_index: int, last_term: int) -> None:
         """The state is that of a snapshot after entry ``last_index``."""

@@ -313,6 +313,31 @@ class StoreConfig(Struct, kw_only=True, rename="camel"):
         int,
         number("Recovery after a crash goes back at most this many files.", "files", ge=1, le=10_000),
     ] = 30
+    enable_dleger_commit_log: Annotated[
+        bool, setting("The commit log is replicated by a DLedger group: its leader is the master.")
+    ] = field(name="enableDLegerCommitLog", default=False)
+    dleger_group: Annotated[
+        str,
+        setting(
+            "Name of the DLedger group. Empty: brokerName.",
+            pattern=r"^[%|a-zA-Z0-9_.-]*$",
+            form="letters, digits and %|_-.",
+            max_length=120,
+        ),
+    ] = field(name="dLegerGroup", default="")
+    dleger_peers: Annotated[
+        str, setting("All members of the group, as id-host:port, separated by semicolons.")
+    ] = field(name="dLegerPeers", default="")
+    dleger_self_id: Annotated[
+        str,
+        setting(
+            "Which member this broker is. The digits give its number as a slave: n0 is 1, n1 is 2.",
+            pattern=r"^(n[0-9]{1,9})?$",
+            form="n0, n1, n2 ...",
+        ),
+    ] = field(name="dLegerSelfId", default="")
+    preferred_leader_id: Annotated[str, setting("The member that leads whenever it can. Empty: none.")] = ""
+
     ha_listen_port: Annotated[
         int,
         number(

@@ -13,7 +13,6 @@ UNSUPPORTED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "authenticationEnabled": (("false",), "everyone would be let in"),
     "authorizationEnabled": (("false",), "everyone would be let do everything"),
     "useTLS": (("false",), "connections would be in the clear"),
-    "enableDLegerCommitLog": (("false",), "messages would be on one machine only"),
     "enableControllerMode": (("false",), "no controller would choose a master"),
     "enableControllerInNamesrv": (("false",), "no controller would run"),
     "brokerRole": (("ASYNC_MASTER", "SYNC_MASTER"), "the broker would take messages of its own"),
@@ -63,7 +62,7 @@ UNUSED: Final = frozenset(
     deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
     disableCallbackExecutor disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup
     disappearTimeAfterStart diskFallRecorded dispatchCqCacheNum dispatchCqThreads dispatchFromSenderThread
-    dLegerGroup dLegerPeers dLegerSelfId duplicationEnable enableAcceleratedRecovery enableAsyncReput
+    duplicationEnable enableAcceleratedRecovery enableAsyncReput
     enableAutoInSyncReplicas enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently
     enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction enableConnectionMetrics
     enableConsumeQueueExt enableCreateSysGroup enableDetailStat enableFastChannelEventProcess
@@ -109,7 +108,7 @@ UNUSED: Final = frozenset(
     popFromRetryProbability popFromRetryProbabilityForPriority popInflightMessageThreshold
     popLongPollingForceNotifyInterval popPollingMapExpireTimeSeconds popPollingMapSize popPollingSize
     popResponseReturnActualRetryTopic popReviveConcurrency popReviveMaxAttemptTimes
-    popReviveMaxReturnSizePerRead popReviveSkipIfGroupAbsent preferredLeaderId printChannelGroups
+    popReviveMaxReturnSizePerRead popReviveSkipIfGroupAbsent printChannelGroups
     printChannelGroupsMinNum priorityOrderAsc processReplyMessageThreadPoolNums productEnvName
     pullBatchMaxMessageCount pullMessageThreadPoolNums pullThreadPoolQueueCapacity
     putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums putMessageTimeout putMsgIndexHightWater

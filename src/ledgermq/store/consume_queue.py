@@ -89,6 +89,23 @@ class ConsumeQueue:
         write_i64_be(tail, tags_code)
         self.next_offset += 1
 
+    def put(self, log_offset: i64, size: i64, tags_code: i64) -> None:
+        """Add the unit of a committed message, which readers may see at once. ``next_offset`` may be ahead
+        already, on the broker that gave out the offsets.
+        """
+        tail = self.tail
+        if tail is None:
+            tail = BytesWriter()
+            self.tail = tail
+        write_i64_be(tail, log_offset)
+        write_i32_be(tail, i32(size))
+        write_i64_be(tail, tags_code)
+        self.written_offset += 1
+        self.max_offset = self.written_offset
+        self.log_end = log_offset + size
+        if self.next_offset < self.written_offset:
+            self.next_offset = self.written_offset
+
     def written(self, log_end: i64) -> None:
         """The gathered messages are in the log, which now ends at ``log_end`` or behind."""
         self.written_offset = self.next_offset

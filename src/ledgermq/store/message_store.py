@@ -73,14 +73,11 @@ class MessageStore:
             self.index = KeyIndex(
                 self.disk, f"{self.root}/index", config.max_hash_slot_num, config.max_index_num
             )
-        log_directory = config.store_path_commit_log or f"{self.root}/commitlog"
-        log_files = LogFiles(self.disk, log_directory, config.mapped_file_size_commit_log)
-        self.log = CommitLog(self.disk, log_files, self.index, store_host)
-        self.log.confirm_by_flush = config.flush_disk_type == "SYNC_FLUSH"
         queue_files = QueueFiles(
             self.disk, f"{self.root}/consumequeue", config.mapped_file_size_consume_queue
         )
         self.queues = QueueTable(queue_files, DelayLevels(config.message_delay_level).delays_ms)
+        self.log = self._make_log(store_host)
         self.limits = ReadLimits()
         self.reader = MessageReader(self.log, self.limits)
         self.apply_config()
@@ -96,6 +93,17 @@ class MessageStore:
         self._cleaned_ms = 0
         self._creating = False
         """A job makes files of queues ahead."""
+
+    def _make_log(self, store_host: bytes) -> CommitLog:
+        log_files = LogFiles(self.disk, self.log_directory, self.config.mapped_file_size_commit_log)
+        log = CommitLog(self.disk, log_files, self.index, store_host)
+        log.confirm_by_flush = self.config.flush_disk_type == "SYNC_FLUSH"
+        return log
+
+    @property
+    def log_directory(self) -> str:
+        """Where the files of an unreplicated commit log lie."""
+        return self.config.store_path_commit_log or f"{self.root}/commitlog"
 
     def apply_config(self) -> None:
         """Take over settings that may have changed while running."""
@@ -133,17 +141,9 @@ class MessageStore:
             records=decode_records(disk.read_file(f"{root}/{FILE_NAME}")),
             boot_id=disk.boot_id(),
         )
-        recovery = Recovery(
-            disk,
-            self.log.files,
-            self.queues,
-            self.index,
-            evidence,
-            self.config.check_crc_on_recover,
-            self.config.max_recovery_commitlog_files,
-        )
+        recovery = self._recovery(evidence)
         end = recovery.run()
-        self.log.begin_at(end, recovery.last_record, self.queues.all())
+        self._begin(recovery, end)
         self.log.last_store_ms = max(0, self.reader.store_ms_at(recovery.last_record))
         self.log.stored_ms = self.log.last_store_ms
         self._trimming.remove_leftovers()
@@ -162,6 +162,21 @@ class MessageStore:
         for line in recovery.report.lines():
             log.info("%s: %s", root, line)
         return recovery.report
+
+    def _begin(self, recovery: Recovery, end: int) -> None:
+        self.log.begin_at(end, recovery.last_record, self.queues.all())
+
+    def _recovery(self, evidence: Evidence) -> Recovery:
+        config = self.config
+        return Recovery(
+            self.disk,
+            self.log.files,
+            self.queues,
+            self.index,
+            evidence,
+            config.check_crc_on_recover,
+            config.max_recovery_commitlog_files,
+        )
 
     def _write_abort_file(self) -> None:
         """From now on a start that finds this file knows that the stop was none (Java: ``abort``)."""

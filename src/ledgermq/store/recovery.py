@@ -191,23 +191,26 @@ class Recovery:
             deleted_before[topic] = end
         self.report.shortened_deletions = len(beyond)
 
+    def _scanner(self, check_crc: bool) -> LogScanner:
+        return LogScanner(self._disk, self._files, check_crc)
+
     # ---- the log ---------------------------------------------------------------------------------------
 
     def _load_segments(self) -> None:
         """Take the log's files over: the contiguous ones that end with the last. Raises StoreDamagedError."""
-        files = self._files
-        size = int(files.segment_bytes)
+        self._files.segments = self._segments_in(self._files.directory)
+
+    def _segments_in(self, directory: str) -> list[LogSegment]:
+        size = int(self._files.segment_bytes)
         names = [
-            name
-            for name in self._disk.list_directory(files.directory)
-            if name.isdecimal() and len(name) == 20
+            name for name in self._disk.list_directory(directory) if name.isdecimal() and len(name) == 20
         ]
-        if names and self._disk.path_bytes(f"{files.directory}/{names[-1]}") == 0:
+        if names and self._disk.path_bytes(f"{directory}/{names[-1]}") == 0:
             # Created, and killed before it got its length.
-            self._disk.unlink(f"{files.directory}/{names.pop()}")
+            self._disk.unlink(f"{directory}/{names.pop()}")
         segments: list[LogSegment] = []
         for name in names:
-            path = f"{files.directory}/{name}"
+            path = f"{directory}/{name}"
             length = self._disk.path_bytes(path)
             if length != size or int(name) % size != 0:
                 raise StoreDamagedError(
@@ -215,12 +218,13 @@ class Recovery:
                     f"mappedFileSizeCommitLog={size}: set that to the size of the existing files"
                 )
             if segments and segments[-1].base + size != int(name):
+                missing = f"{directory}/{int(segments[-1].base) + size:020d}"
                 raise StoreDamagedError(
-                    f"commit log file {files.segment_path(segments[-1].base + size)} is missing: restore it, "
+                    f"commit log file {missing} is missing: restore it, "
                     f"or move the files before {name} away to go on without their messages"
                 )
             segments.append(LogSegment(path, int(name), size))
-        files.segments = segments
+        return segments
 
     def _log_begin(self) -> int:
         return int(self._files.segments[0].base) if self._files.segments else 0
@@ -265,7 +269,7 @@ class Recovery:
         end = checkpoint.clean_end
         if end < self._log_begin():
             return False
-        scanner = LogScanner(self._disk, self._files, self._check_crc)
+        scanner = self._scanner(self._check_crc)
         last = checkpoint.queue_log_offset
         if last < end:
             scanner.position = last
@@ -286,7 +290,7 @@ class Recovery:
     def _file_by_time(self, checkpoint: Checkpoint) -> int:
         """Where the last file begins whose first record is not younger than what the checkpoint covers."""
         limit_ms = min(checkpoint.log_ms, checkpoint.queue_ms) - BY_TIME_MARGIN_MS
-        scanner = LogScanner(self._disk, self._files, True)
+        scanner = self._scanner(True)
         for segment in reversed(self._files.segments):
             scanner.position = segment.base
             if scanner.next() == RECORD and scanner.store_ms <= limit_ms:
@@ -295,7 +299,7 @@ class Recovery:
 
     def _walk(self, start: int, promised: int) -> int:
         """Walk from ``start`` to the end of the log; everything below ``promised`` was fsynced."""
-        scanner = LogScanner(self._disk, self._files, self._check_crc)
+        scanner = self._scanner(self._check_crc)
         scanner.position = start
         if not self._evidence.clean:
             scanner.torn_from = promised
@@ -446,7 +450,7 @@ class Recovery:
         if start >= end:
             return []
         replay = Replay(self._queues, self._index, from_beginning)
-        scanner = LogScanner(self._disk, self._files, False)
+        scanner = self._scanner(False)
         replay.run(scanner, start, end)
         if self._index is not None:
             self._index.indexed_offset = end

@@ -1,0 +1,218 @@
+"""This broker as a member of a DLedger group: its ledger, its store over it, and who leads.
+
+The leader of the group is the master once it has applied everything that was in its log when it was elected:
+then it knows every queue's end, and takes messages (Java: ``DLedgerRoleChangeHandler``). It stops the moment
+it loses the leadership.
+
+Rules of this file: assembly, and the one decision when a leader may take messages (:meth:`_look`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import BinaryIO, Final
+
+from ledgermq.dledger.codes import Role
+from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.messages import Entries
+from ledgermq.dledger.node import Node
+from ledgermq.dledger.open_ledger import open_ledger
+from ledgermq.dledger.server import DLedgerServer
+from ledgermq.dledger.settings import DLedgerSettings
+from ledgermq.dledger.state_machine import EntryMachine
+from ledgermq.runtime.config import BrokerSettings
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.disk import Disk
+from ledgermq.store.entry_recovery import CommittedLog
+from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_log
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+LOOK_AGAIN_SECONDS: Final = 0.05
+"""After the group refused something: whether messages can be taken again."""
+
+
+def group_settings(settings: BrokerSettings) -> DLedgerSettings:
+    """The settings of the group's member. Raises SettingsError."""
+    store = settings.store
+    made = DLedgerSettings(
+        group=store.dleger_group or settings.broker.broker_name,
+        self_id=store.dleger_self_id or "n0",
+        peers=store.dleger_peers,
+        bind_address=settings.remoting.bind_address,
+        store_base_dir=store.store_path_root_dir,
+        flush_policy="quorum-fsync" if store.flush_disk_type == "SYNC_FLUSH" else "page-cache",
+        preferred_leader_ids=store.preferred_leader_id,
+        mapped_file_size_for_entry_data=store.mapped_file_size_commit_log,
+        file_reserved_hours=store.file_reserved_time,
+    )
+    made.check()
+    return made
+
+
+def slave_id(self_id: str) -> int:
+    """The broker id of a member that does not lead: the number in its id, and one (0 is the master)."""
+    return int(self_id[1:]) + 1
+
+
+class GroupMachine(EntryMachine):
+    """Queues and index of the store, fed with what the group has committed."""
+
+    def __init__(
+        self,
+        store: ReplicatedStore,
+        synced: bool,
+        on_growth: Callable[[list[ConsumeQueue]], None],
+        applied: Callable[[], None],
+    ) -> None:
+        """``synced``: what is committed is on this broker's device too."""
+        self.recovered_index = store.applied_index
+        self._entries = store.entries
+        self._synced = synced
+        self._on_growth = on_growth
+        self._applied = applied
+
+    def apply_entries(self, entries: Entries) -> None:
+        grown = self._entries.apply(entries.payload, entries.first_pos)
+        if self._synced:
+            self._entries.synced()
+        if grown:
+            self._on_growth(grown)
+        self._applied()
+
+    def freeze(self) -> Callable[[BinaryIO], None]:
+        raise NotImplementedError
+
+    def load(self, data: BinaryIO) -> None:
+        raise NotImplementedError
+
+    def loaded(self, last_index: int) -> None:
+        raise NotImplementedError
+
+
+class GroupMember:
+    """One broker's part in its group. ``on_lead`` is called when it may take messages, ``on_follow`` when it
+    may not any more."""
+
+    def __init__(self, settings: BrokerSettings, disk: Disk | None) -> None:
+        self.settings = group_settings(settings)
+        self.leading = False
+        self.on_lead: Callable[[], None] = _nothing
+        self.on_follow: Callable[[], None] = _nothing
+        self._broker_settings = settings
+        self._disk = disk or Disk()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    # ---- opening ----
+
+    def open(self, store_host: bytes) -> ReplicatedStore:
+        """Open the ledger and make the store over it. Blocks. Raises LedgerError, StoreError, OSError."""
+        config = self._broker_settings.store
+        ledger = open_ledger(self.settings, self._disk)
+        try:
+            if ledger.last_index < 0 and ledger.end_pos == 0:
+                first_pos = end_unreplicated_log(config, store_host, self._disk)
+                if first_pos > 0:
+                    log.info("the group's log goes on behind the commit log, at %d", first_pos)
+                    ledger.reset(-1, -1, first_pos)
+            data_directory = f"{self.settings.directory}/data"
+            committed = _committed(ledger, self.settings.mapped_file_size_for_entry_data)
+            store = ReplicatedStore(config, store_host, data_directory, committed, self._disk)
+        except BaseException:
+            ledger.close()
+            raise
+        self._ledger: Ledger = ledger
+        self.store = store
+        return store
+
+    def close(self) -> None:
+        """Give the ledger up: the broker does not start."""
+        self._ledger.close()
+
+    async def start(self, on_growth: Callable[[list[ConsumeQueue]], None]) -> None:
+        """Take part. Raises OSError, LedgerError, SnapshotError."""
+        settings = self.settings
+        synced = settings.flush_policy == "quorum-fsync"
+        machine = GroupMachine(self.store, synced, on_growth, self._look)
+        self._server = DLedgerServer(
+            settings,
+            machines={settings.group: machine},
+            ledgers={settings.group: self._ledger},
+            on_role=self._role_changed,
+            takes_appends=False,
+            disk=self._disk,
+        )
+        await self._server.start()
+
+    @property
+    def node(self) -> Node:
+        return self._server.nodes[self.settings.group]
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set when the member could not go on."""
+        return self._server.failed
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._server.stop()
+
+    # ---- the role ----
+
+    def propose(self, bodies: list[bytes], done: Callable[[int, int, int], None]) -> None:
+        self.node.clients.append(bodies, done)
+
+    def refused(self) -> None:
+        """The group did not take something: where the next entry will lie is not known any more."""
+        self._follow()
+        if self._timer is None and not self._stopping:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._look()
+        if not self.leading and self.node.role is Role.LEADER:
+            self.refused()
+
+    def _role_changed(self, node: Node) -> None:
+        if node.role is not Role.LEADER:
+            self._follow()
+        self._look()
+
+    def _look(self) -> None:
+        """Whether to take messages now: as the leader, and with nothing in the log that is not applied."""
+        if self.leading or self._stopping or self.settings.group not in self._server.nodes:
+            return
+        node, ledger = self.node, self._ledger
+        # A leader's first entry is of its own term: until it is in the log, the log is not what is led.
+        in_term = ledger.last_term == node.term
+        if node.role is Role.LEADER and in_term and node.visible_index == ledger.last_index:
+            self.leading = True
+            self.store.entries.lead(self._ledger.end_pos)
+            self.on_lead()
+
+    def _follow(self) -> None:
+        if self.leading:
+            self.leading = False
+            self.store.entries.follow()
+            self.on_follow()
+
+
+def _committed(ledger: Ledger, file_bytes: int) -> CommittedLog:
+    index = min(ledger.committed_index, ledger.last_index)
+    empty = ledger.last_index < ledger.first_index
+    first_pos = ledger.end_pos if empty else ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
+    first_pos -= first_pos % file_bytes
+    if index < ledger.first_index:
+        return CommittedLog(first_pos, ledger.first_index - 1, first_pos, ledger.end_pos)
+    last = ledger.read(index, 1, index)
+    return CommittedLog(first_pos, index, last.first_pos + len(last.payload), ledger.end_pos)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,305 @@
+"""A commit log whose records are the bodies of a replicated log's entries (Java: ``DLedgerCommitLog``).
+
+The bytes belong to the replicated log: its leader writes them, its followers copy them, and each record lies
+behind its entry's head of 48 bytes. What is here is the same log seen as messages:
+
+* The leader's way in. :meth:`EntryLog.append` encodes a record and assigns its queue offset and, foreseeing
+  where the entry will lie, its log offset. :meth:`EntryLog.take_bodies` hands over what one turn of the loop
+  has gathered.
+* The committed end. :meth:`EntryLog.apply`, on leader and followers alike, adds what committed entries say to
+  queues and index. Readers see what is applied and nothing else.
+
+So an entry that is never committed leaves no trace: the leader's queue offsets fall back to what is applied
+(:meth:`EntryLog.follow`), and queues and index have never heard of it.
+
+Entries without a record (a leader's first, or a snapshot's filler) are passed over.
+
+Rules of this file: it is compiled; ``written``, ``confirmed`` and the queues' ``written_offset`` are about
+applied entries; ``end`` and the queues' ``next_offset`` may be ahead while this broker leads.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i64_be
+from mypy_extensions import i64
+
+from ledgermq.message.properties import PropertyScan
+from ledgermq.message.record import (
+    BLANK_BYTES,
+    FLAG_TRANSACTION,
+    PROPERTIES_BYTES_MAX,
+    TRANSACTION_NONE,
+    BatchPattern,
+    enters_queue,
+    record_bytes,
+    write_record,
+)
+from ledgermq.store.commit_log import TAIL_BYTES_MAX, CommitLog, batch_bytes, check_numbers
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.disk import Disk
+from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryRecords
+from ledgermq.store.errors import StoreError, StoreWriteError
+from ledgermq.store.key_index import KeyIndex
+from ledgermq.store.log_files import LogFiles, LogSegment
+from ledgermq.store.queue_table import QueueTable
+from ledgermq.store.replay import GAP_UNITS_MAX, PRE_BLANK_SIZE, can_be_topic
+
+NOT_LEADING: Final = "this broker is a slave: its group's leader takes messages"
+
+
+class EntryLog(CommitLog):
+    """The messages of a replicated log. ``queues`` are those that :meth:`apply` adds to."""
+
+    def __init__(
+        self, disk: Disk, files: LogFiles, index: KeyIndex | None, store_host: bytes, queues: QueueTable
+    ) -> None:
+        super().__init__(disk, files, index, store_host)
+        self.leading: bool = False
+        self._queues: QueueTable = queues
+        self._bodies: list[bytes] = []
+        self._ahead: list[ConsumeQueue] = []
+        """Queues whose ``next_offset`` is or was ahead of what is applied; each once."""
+        self._records: EntryRecords = EntryRecords(disk, files)
+        self._grown: list[ConsumeQueue] = []
+        self._property_scan: PropertyScan = PropertyScan()
+
+    # ---- leading ---------------------------------------------------------------------------------------
+
+    def lead(self, end_pos: i64) -> None:
+        """Take messages from now on; the next entry follows position ``end_pos`` of the replicated log."""
+        self.leading = True
+        self.end = end_pos
+
+    def follow(self) -> None:
+        """Take no messages any more; queue offsets go on behind what is applied."""
+        self.leading = False
+        self._bodies = []
+        self._fall_back()
+        self.end = self.written
+
+    def _fall_back(self) -> None:
+        for queue in self._ahead:
+            queue.next_offset = queue.written_offset
+            queue.touched = False
+        self._ahead = []
+
+    def append(
+        self,
+        queue: ConsumeQueue,
+        flag: i64,
+        sys_flag: i64,
+        born_ms: i64,
+        born_host: bytes,
+        store_ms: i64,
+        reconsume_times: i64,
+        prepared_offset: i64,
+        body: bytes,
+        properties: bytes,
+        scan: PropertyScan,
+    ) -> i64:
+        check_numbers(queue.queue_id, flag, sys_flag, reconsume_times)
+        if len(properties) > PROPERTIES_BYTES_MAX:
+            raise StoreError(f"properties have {len(properties)} bytes, at most 32767 fit a record")
+        size: i64 = record_bytes(queue.topic, born_host, self.store_host, body, properties)
+        at: i64 = self._place(size)
+        in_queue: bool = enters_queue(sys_flag)
+        out = self._out
+        write_record(
+            out,
+            queue.topic,
+            queue.queue_id,
+            queue.next_offset if in_queue else 0,
+            at,
+            flag,
+            sys_flag,
+            born_ms,
+            born_host,
+            store_ms,
+            self.store_host,
+            reconsume_times,
+            prepared_offset,
+            body,
+            properties,
+        )
+        self._bodies.append(out.getvalue())
+        out.truncate(0)
+        self.end = at + size
+        if in_queue:
+            self._advance(queue)
+        return at
+
+    def _advance(self, queue: ConsumeQueue) -> None:
+        queue.next_offset += 1
+        if not queue.touched:
+            queue.touched = True
+            self._ahead.append(queue)
+
+    def _place(self, size: i64) -> i64:
+        """Where the record of the next entry will begin (DLedger's rule for what fits a file)."""
+        if not self.leading:
+            raise StoreWriteError(NOT_LEADING)
+        file_bytes: i64 = self.files.segment_bytes
+        entry_bytes: i64 = ENTRY_HEAD_BYTES + size
+        if entry_bytes + BLANK_BYTES > file_bytes:
+            raise StoreError(
+                f"record of {size} bytes does not fit a commit log file of {file_bytes} bytes as an entry"
+            )
+        pos: i64 = self.end
+        file_end: i64 = pos - pos % file_bytes + file_bytes
+        if entry_bytes + BLANK_BYTES > file_end - pos:
+            pos = file_end
+        return pos + ENTRY_HEAD_BYTES
+
+    def append_batch(
+        self,
+        queue: ConsumeQueue,
+        sys_flag: i64,
+        born_ms: i64,
+        born_host: bytes,
+        store_ms: i64,
+        reconsume_times: i64,
+        batch: bytes,
+    ) -> bytes:
+        """As :meth:`CommitLog.append_batch`; each message is an entry of its own, as in Java."""
+        check_numbers(queue.queue_id, 0, sys_flag, reconsume_times)
+        if sys_flag & FLAG_TRANSACTION != TRANSACTION_NONE:
+            raise StoreError("a batch cannot be part of a transaction")
+        pattern = BatchPattern(
+            queue.topic,
+            queue.queue_id,
+            sys_flag,
+            born_ms,
+            born_host,
+            store_ms,
+            self.store_host,
+            reconsume_times,
+        )
+        # Once all of it fits one file, so does each message.
+        self._place(batch_bytes(batch, pattern.fixed_bytes))
+        offsets = BytesWriter()
+        out = self._out
+        at: i64 = 0
+        while at < len(batch):
+            body_at: i64 = at + 20
+            body_bytes: i64 = i64(read_i32_be(batch, at + 16))
+            properties_at: i64 = body_at + body_bytes + 2
+            properties_bytes: i64 = i64(read_i16_be(batch, properties_at - 2))
+            body = batch[body_at : body_at + body_bytes]
+            properties = batch[properties_at : properties_at + properties_bytes]
+            flag: i64 = i64(read_i32_be(batch, at + 12))
+            log_at: i64 = self._place(pattern.fixed_bytes + len(body) + len(properties))
+            size: i64 = pattern.write(out, queue.next_offset, log_at, flag, body, properties)
+            self._bodies.append(out.getvalue())
+            out.truncate(0)
+            self.end = log_at + size
+            self._advance(queue)
+            write_i64_be(offsets, log_at)
+            at = properties_at + properties_bytes
+        return offsets.getvalue()
+
+    def take_bodies(self) -> list[bytes]:
+        """What was gathered since the last call, to be proposed to the group as consecutive entries."""
+        bodies = self._bodies
+        self._bodies = []
+        return bodies
+
+    # ---- committed entries -----------------------------------------------------------------------------
+
+    def apply(self, payload: bytes, first_pos: i64) -> list[ConsumeQueue]:
+        """Entries of one data file, committed, at position ``first_pos``; returns the queues that grew."""
+        self._enter_file(first_pos)
+        records = self._records
+        records.use(payload, first_pos)
+        while records.next_record():
+            self._dispatch(records)
+        self.written = records.position
+        self.confirmed = records.position
+        if not self.leading:
+            self.end = records.position
+        index = self.index
+        if index is not None:
+            index.reserve()
+            index.publish()
+        grown = self._grown
+        self._grown = []
+        for queue in grown:
+            queue.unconfirmed = False
+        return grown
+
+    def _enter_file(self, pos: i64) -> None:
+        """Know the data file at ``pos``, which the replicated log has made."""
+        files = self.files
+        if files.at(pos) is not None:
+            return
+        base: i64 = pos - pos % files.segment_bytes
+        segments = files.segments
+        if len(segments) > 0 and segments[len(segments) - 1].base + files.segment_bytes != base:
+            # The log began anew behind a snapshot: what was before is not part of it any more.
+            while len(segments) > 0:
+                files.release(segments[0])
+                segments.pop(0)
+        segments.append(LogSegment(files.segment_path(base), base, files.segment_bytes))
+
+    def _dispatch(self, records: EntryRecords) -> None:
+        queue_id: i64 = records.queue_id
+        queue_offset: i64 = records.queue_offset
+        topic = records.topic
+        if queue_id < 0 or queue_offset < 0 or not can_be_topic(topic):
+            return
+        deleted_before = self._queues.deleted_before.get(topic)
+        if deleted_before is not None and records.at < deleted_before:
+            return
+        self.last_record = records.at
+        self.last_store_ms = records.store_ms
+        queue = self._queues.queue(topic, queue_id)
+        properties = records.properties()
+        scan = self._property_scan
+        scan.scan(properties)
+        index = self.index
+        if index is not None:
+            index.gather(queue.index_hash, records.at, records.store_ms, records.sys_flag, properties, scan)
+        if not enters_queue(records.sys_flag) or queue_offset < queue.written_offset:
+            return
+        if queue_offset > queue.written_offset:
+            self._bridge(queue, queue_offset)
+        queue.put(records.at, records.size, queue.tag_code(scan, records.store_ms))
+        if not queue.unconfirmed:
+            queue.unconfirmed = True
+            self._grown.append(queue)
+        if not queue.dirty:
+            queue.dirty = True
+            self.dirty_queues.append(queue)
+        elif queue.tail_bytes() >= TAIL_BYTES_MAX:
+            self._write_tail(queue)
+
+    def _bridge(self, queue: ConsumeQueue, queue_offset: i64) -> None:
+        """Messages before this one are not in the log any more (this replica began behind them)."""
+        missing: i64 = queue_offset - queue.written_offset
+        if (queue.written_offset == 0 and queue.first_offset < 0) or missing > GAP_UNITS_MAX:
+            queue.set_position(queue_offset, queue_offset, 0)
+            return
+        while queue.written_offset < queue_offset:
+            queue.put(0, PRE_BLANK_SIZE, 0)
+
+    # ---- what the replicated log does itself -----------------------------------------------------------
+
+    def commit_pending(self) -> list[ConsumeQueue]:
+        """Nothing is written here: see :meth:`take_bodies`."""
+        return []
+
+    def flush(self) -> i64:
+        """The replicated log flushes itself."""
+        return self.flushed
+
+    def synced(self) -> None:
+        """What is applied is on this broker's device."""
+        self.flushed = self.written
+        self.files.flushed = self.written
+
+    def try_again(self) -> None:
+        """A full disk is the replicated log's affair."""
+
+    def reserve_first(self) -> None:
+        """The replicated log makes its files."""

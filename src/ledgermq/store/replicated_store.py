@@ -1,0 +1,105 @@
+"""A store whose commit log is a replicated log: see store/entry_log.py.
+
+What a driver does differently than with :class:`MessageStore`: it opens the replicated log first and gives
+:class:`CommittedLog` to the constructor; instead of ``commit_pending`` it takes ``log.take_bodies()`` and
+proposes them; and it calls ``log.apply`` with what is committed, in order, from ``applied_index + 1`` on.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from librt.strings import BytesWriter
+
+from ledgermq.message.record import write_blank
+from ledgermq.runtime.config import StoreConfig
+from ledgermq.store.commit_log import CommitLog
+from ledgermq.store.disk import Disk
+from ledgermq.store.entry_log import NOT_LEADING, EntryLog
+from ledgermq.store.entry_recovery import CommittedLog, EntryRecovery
+from ledgermq.store.log_files import LogFiles
+from ledgermq.store.message_store import Job, MessageStore
+from ledgermq.store.recovery import Evidence, Recovery
+
+
+class ReplicatedStore(MessageStore):
+    """A store directory with the files of a replicated log in ``data_directory``."""
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        store_host: bytes,
+        data_directory: str,
+        committed: CommittedLog,
+        disk: Disk | None = None,
+    ) -> None:
+        self._data_directory = data_directory
+        self._committed = committed
+        self.applied_index = committed.committed_index
+        """The last entry that was applied when the store was opened."""
+        super().__init__(config, store_host, disk)
+
+    @property
+    def entries(self) -> EntryLog:
+        return cast(EntryLog, self.log)
+
+    def _make_log(self, store_host: bytes) -> CommitLog:
+        files = LogFiles(self.disk, self._data_directory, self.config.mapped_file_size_commit_log)
+        return EntryLog(self.disk, files, self.index, store_host, self.queues)
+
+    def _recovery(self, evidence: Evidence) -> Recovery:
+        return EntryRecovery(
+            self.disk,
+            self.log.files,
+            self.queues,
+            self.index,
+            evidence,
+            self.config.max_recovery_commitlog_files,
+            self._committed,
+            self.log_directory,
+        )
+
+    def _begin(self, recovery: Recovery, end: int) -> None:
+        super()._begin(recovery, end)
+        assert isinstance(recovery, EntryRecovery)
+        self.applied_index = recovery.applied_index
+
+    def _clean(self, now_ms: int) -> list[Job]:
+        """The replicated log removes its own old files, and tells by :meth:`forget_before`."""
+        return []
+
+    @property
+    def refusal(self) -> str | None:
+        if not self.entries.leading:
+            return NOT_LEADING
+        return super().refusal
+
+
+def end_unreplicated_log(config: StoreConfig, store_host: bytes, disk: Disk) -> int:
+    """Close the commit log of a store that is to be replicated from now on: the rest of its last file becomes
+    a blank, as in Java. Returns where the replicated log begins, 0 where there is no such commit log.
+
+    Blocks. Raises StoreError, OSError.
+    """
+    store = MessageStore(config, store_host, disk)
+    directory = store.log_directory
+    if not disk.exists(directory) or not any(name.isdecimal() for name in disk.list_directory(directory)):
+        return 0
+    store.open()
+    try:
+        segment = store.log.files.at(store.log.written)
+        if segment is None:
+            return int(store.log.written)
+        end = int(segment.base + segment.size)
+        left = end - int(store.log.written)
+        if int(segment.base) == int(store.log.written):
+            # Nothing is in the last file: the replicated log begins where it would.
+            return int(segment.base) if len(store.log.files.segments) > 1 else end
+        out = BytesWriter()
+        write_blank(out, left)
+        descriptor = store.log.files.descriptor(segment)
+        disk.pwrite(descriptor, out.getvalue(), int(store.log.written) - int(segment.base))
+        disk.sync_data(descriptor)
+        return end
+    finally:
+        store.close()
