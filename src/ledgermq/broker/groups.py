@@ -1,7 +1,10 @@
 """The consumer groups of this broker and what they may read (Java: ``SubscriptionGroupManager``).
 
 Rules of this file: pure; time comes in; every change advances ``data_version`` and calls ``listeners`` with
-the group's name, one of which writes ``subscriptionGroup.json``.
+the group's name, one of which writes ``subscriptionGroup.json``. A :class:`SubscriptionGroupConfig` is never
+changed in place: a change puts another one in its stead.
+
+While ``following``, only :meth:`GroupTable.replay` changes the table: what a leader's log states.
 """
 
 from __future__ import annotations
@@ -104,6 +107,9 @@ class GroupTable:
         self._config = config
         self.configs = {name: SubscriptionGroupConfig(group_name=name) for name in SYSTEM_GROUPS}
         self.data_version = DataVersion(timestamp=now_ms)
+        self.changes = 0
+        """Counts every change, replayed ones too, which may set ``data_version`` back."""
+        self.following = False
         self.listeners: list[Callable[[str], None]] = []
         self._forbidden: dict[str, dict[str, int]] = {}
 
@@ -113,7 +119,8 @@ class GroupTable:
         return self.configs.get(group)
 
     def find_or_create(self, group: str, now_ms: int) -> SubscriptionGroupConfig | None:
-        """The group, created if the broker creates groups by itself and the name is a valid one.
+        """The group, created if the broker creates groups by itself and the name is a valid one; while
+        following none is created.
 
         Java: ``findSubscriptionGroupConfig``.
         """
@@ -123,7 +130,7 @@ class GroupTable:
         automatic = self._config.auto_create_subscription_group
         if not automatic and not group.startswith(names.SYSTEM_GROUP_PREFIX):
             return None
-        if names.group_fault(group) is not None:
+        if self.following or names.group_fault(group) is not None:
             return None
         created = SubscriptionGroupConfig(group_name=group)
         self._put(created, now_ms)
@@ -140,6 +147,10 @@ class GroupTable:
     def forbidden(self, groups: dict[str, SubscriptionGroupConfig]) -> dict[str, dict[str, int]]:
         """The forbidden topics of ``groups``."""
         return {group: topics for group, topics in self._forbidden.items() if group in groups}
+
+    def forbidden_of(self, group: str) -> dict[str, int]:
+        """Topic -> the PERM_* bits taken away from the group; a copy."""
+        return dict(self._forbidden.get(group, ()))
 
     def may_read(self, group: str, topic: str) -> bool:
         """False when an operator has forbidden it (UPDATE_AND_GET_GROUP_FORBIDDEN)."""
@@ -162,17 +173,19 @@ class GroupTable:
 
     def delete(self, group: str, now_ms: int) -> bool:
         """Removes the group; False when there was none."""
-        self._forbidden.pop(group, None)
-        if self.configs.pop(group, None) is None:
-            return False
-        self._changed(group, now_ms)
-        return True
+        self._refuse_following()
+        forbidden = self._forbidden.pop(group, None)
+        found = self.configs.pop(group, None)
+        if found is not None or forbidden is not None:
+            self._changed(group, now_ms)
+        return found is not None
 
     def set_may_read(self, group: str, topic: str, readable: bool, now_ms: int) -> None:
         """Forbid ``group`` to read ``topic``, or allow it again.
 
         Raises PeerError when the group does not exist, the topic has no proper name, or at the limit.
         """
+        self._refuse_following()
         check_topic(topic)
         if group not in self.configs:
             remark = f"group {group[: names.GROUP_CHARS_MAX]!r} does not exist"
@@ -192,7 +205,33 @@ class GroupTable:
         if new != old:
             self._changed(group, now_ms)
 
+    def replay(
+        self,
+        group: str,
+        stated: SubscriptionGroupConfig | None,
+        forbidden: dict[str, int],
+        version: DataVersion,
+    ) -> None:
+        """The log states that the group is this now, or gone, which topics it may not read, and the table's
+        version."""
+        if stated is None:
+            self.configs.pop(group, None)
+        else:
+            self.configs[group] = stated
+        if forbidden:
+            self._forbidden[group] = dict(forbidden)
+        else:
+            self._forbidden.pop(group, None)
+        self.data_version = version.copy()
+        self._tell(group)
+
+    def _refuse_following(self) -> None:
+        if self.following:
+            remark = "groups are changed by the leader, which this broker is not"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
+
     def _put(self, group: SubscriptionGroupConfig, now_ms: int) -> None:
+        self._refuse_following()
         name = group.group_name
         if name not in self.configs and len(self.configs) >= GROUPS_MAX:
             remark = f"group {name!r} cannot be created: the broker has {GROUPS_MAX} groups, its limit"
@@ -202,6 +241,10 @@ class GroupTable:
 
     def _changed(self, group: str, now_ms: int) -> None:
         self.data_version.advance(now_ms)
+        self._tell(group)
+
+    def _tell(self, group: str) -> None:
+        self.changes += 1
         for listener in self.listeners:
             listener(group)
 

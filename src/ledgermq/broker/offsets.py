@@ -7,7 +7,9 @@ Three tables with one shape, group -> topic -> queue -> offset:
 - ``_reset``: offsets set by an operator that the group's next pull must take. Until it has, commits for the
   queue are ignored: they would bring the old progress back.
 
-Rules of this file: pure; ``changes`` counts every change of what is persisted.
+Rules of this file: pure; ``changes`` counts every change of what is persisted. What has changed of
+``_consumed`` and ``_reset`` is noted in ``dirty`` for the replicated log, if there is one. While
+``following``, only :meth:`OffsetTable.replay` changes these two: what a leader's log states.
 """
 
 from __future__ import annotations
@@ -62,6 +64,9 @@ class OffsetTable:
         self._entries = 0
         self.data_version = DataVersion(timestamp=now_ms)
         self.changes = 0
+        self.following = False
+        self.dirty: dict[tuple[str, str], None] | None = None
+        """The (group, topic) that have changed since :meth:`take_dirty`; None when nobody asks for them."""
 
     # ---- questions ----
 
@@ -85,6 +90,14 @@ class OffsetTable:
         """The committed offset of every queue; a copy."""
         return dict(_find(self._consumed, group, topic) or {})
 
+    def resets(self, group: str, topic: str) -> Queues:
+        """The pending resets; a copy."""
+        return dict(_find(self._reset, group, topic) or {})
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (group, topic) with committed offsets."""
+        return [(group, topic) for group, topics in self._consumed.items() for topic in topics]
+
     def topics_of(self, group: str) -> list[str]:
         """Topics that the group has committed offsets of."""
         return list(self._consumed.get(group, ()))
@@ -103,8 +116,8 @@ class OffsetTable:
     # ---- changes ----
 
     def commit(self, group: str, topic: str, queue_id: int, offset: int, now_ms: int) -> bool:
-        """Record the group's progress. False, and nothing done, when a reset of the queue is pending or the
-        table is full."""
+        """Record the group's progress. False, and nothing done, when a reset of the queue is pending, the
+        table is full, or while following."""
         if self._reset and self.reset_pending(group, topic, queue_id):
             return False
         return self._store(group, topic, queue_id, offset, now_ms)
@@ -123,18 +136,21 @@ class OffsetTable:
         queues[queue_id] = offset
 
     def reset(self, group: str, topic: str, queue_id: int, offset: int, now_ms: int) -> bool:
-        """An operator moves the group to ``offset``: its next pull takes it. False when the table is full."""
+        """An operator moves the group to ``offset``: its next pull takes it. False when the table is full, or
+        while following."""
         if not self._store(group, topic, queue_id, offset, now_ms):
             return False
         self._reset.setdefault(group, {}).setdefault(topic, {})[queue_id] = offset
         return True
 
     def take_reset(self, group: str, topic: str, queue_id: int) -> int | None:
-        """The pending reset of the queue, which is done with this; None when there is none."""
+        """The pending reset of the queue, which is done with this; None when there is none, or while
+        following: it waits for the next pull at the leader."""
         queues = _find(self._reset, group, topic)
-        if queues is None or queue_id not in queues:
+        if queues is None or queue_id not in queues or self.following:
             return None
         offset = queues.pop(queue_id)
+        self._note(group, topic)
         if not queues:
             self._forget(self._reset, group, topic)
         return offset
@@ -143,12 +159,13 @@ class OffsetTable:
         """Take back progress that lies behind a queue's end, ``end_of(topic, queue_id)``; returns of how many
         queues."""
         limited = 0
-        for topics in self._consumed.values():
+        for group, topics in self._consumed.items():
             for topic, queues in topics.items():
                 for queue_id, offset in queues.items():
                     end = end_of(topic, queue_id)
                     if offset > end:
                         queues[queue_id] = end
+                        self._note(group, topic)
                         limited += 1
         if limited:
             self.changes += limited
@@ -161,6 +178,9 @@ class OffsetTable:
             self._store(target, topic, queue_id, offset, now_ms)
 
     def remove_topic(self, topic: str, now_ms: int) -> None:
+        """Not while following: the leader does it."""
+        if self.following:
+            return
         for group in self.groups_of(topic):
             self._remove(group, topic, now_ms)
         for table in (self._pulled, self._reset):
@@ -168,13 +188,49 @@ class OffsetTable:
                 self._drop(table, group, topic)
 
     def remove_group(self, group: str, now_ms: int) -> None:
+        """Not while following: the leader does it."""
+        if self.following:
+            return
         for topic in self.topics_of(group):
             self._remove(group, topic, now_ms)
         for table in (self._pulled, self._reset):
             for topic in list(table.get(group, ())):
                 self._drop(table, group, topic)
 
+    def replay(self, group: str, topic: str, queues: Queues, resets: Queues, version: DataVersion) -> None:
+        """The log states that these are all offsets of the group in the topic, and all pending resets;
+        without any the two have nothing to do with each other any more. No limit: the leader has kept it."""
+        old = _find(self._consumed, group, topic)
+        if queues:
+            self._entries += len(queues) - (0 if old is None else len(old))
+            self._consumed.setdefault(group, {})[topic] = dict(queues)
+            self._groups_by_topic.setdefault(topic, {})[group] = None
+        elif old is not None:
+            self._drop_consumed(group, topic)
+            if _find(self._pulled, group, topic) is not None:
+                self._drop(self._pulled, group, topic)
+        if resets:
+            self._reset.setdefault(group, {})[topic] = dict(resets)
+        elif _find(self._reset, group, topic) is not None:
+            self._drop(self._reset, group, topic)
+        self.changes += 1
+        self.data_version = version.copy()
+
+    def take_dirty(self) -> list[tuple[str, str]]:
+        """The (group, topic) whose offsets or resets have changed since the last call."""
+        dirty = self.dirty
+        if not dirty:
+            return []
+        self.dirty = {}
+        return list(dirty)
+
+    def _note(self, group: str, topic: str) -> None:
+        if self.dirty is not None:
+            self.dirty[(group, topic)] = None
+
     def _store(self, group: str, topic: str, queue_id: int, offset: int, now_ms: int) -> bool:
+        if self.following:
+            return False
         queues = _find(self._consumed, group, topic)
         if queues is None or queue_id not in queues:
             if self._entries >= OFFSETS_MAX:
@@ -183,19 +239,25 @@ class OffsetTable:
             queues = self._consumed.setdefault(group, {}).setdefault(topic, {})
             self._groups_by_topic.setdefault(topic, {})[group] = None
         queues[queue_id] = offset
+        if self.dirty is not None:  # not by _note: this is on the path of each pull
+            self.dirty[(group, topic)] = None
         self.changes += 1
         if self.changes % VERSION_STEP == 0:
             self.data_version.advance(now_ms)
         return True
 
     def _remove(self, group: str, topic: str, now_ms: int) -> None:
+        self._drop_consumed(group, topic)
+        self._note(group, topic)
+        self.changes += 1
+        self.data_version.advance(now_ms)
+
+    def _drop_consumed(self, group: str, topic: str) -> None:
         self._drop(self._consumed, group, topic)
         groups = self._groups_by_topic[topic]
         del groups[group]
         if not groups:
             del self._groups_by_topic[topic]
-        self.changes += 1
-        self.data_version.advance(now_ms)
 
     def _drop(self, table: Table, group: str, topic: str) -> None:
         queues = self._forget(table, group, topic)

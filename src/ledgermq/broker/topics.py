@@ -2,7 +2,10 @@
 
 Rules of this file: pure; time comes in. Every change advances ``data_version``, so a cache of topics (the
 send path has one) is fresh as long as ``data_version.counter`` is the one it was filled at. Every change
-calls ``listeners`` with the topic's name: one writes ``topics.json``, one tells the name servers.
+calls ``listeners`` with the topic's name: one writes ``topics.json``, one tells the name servers. A
+:class:`TopicConfig` is never changed in place: a change puts another one in its stead.
+
+While ``following``, only :meth:`TopicTable.replay` changes the table: what a leader's log states.
 """
 
 from __future__ import annotations
@@ -78,11 +81,14 @@ class TopicTable:
         self._config = config
         self.configs: dict[str, TopicConfig] = {}
         self.data_version = DataVersion(timestamp=now_ms)
+        self.changes = 0
+        """Counts every change, replayed ones too, which may set ``data_version`` back."""
+        self.following = False
         self.listeners: list[Callable[[str], None]] = []
-        self._system: dict[str, None] = dict.fromkeys(names.SYSTEM_TOPICS)
-        for topic in system_topics(config):
-            self.configs[topic.topic_name] = topic
-            self._system[topic.topic_name] = None
+        self.made = {topic.topic_name: topic for topic in system_topics(config)}
+        """The topics that the broker has from the start."""
+        self.configs.update(self.made)
+        self._system: dict[str, None] = dict.fromkeys(names.SYSTEM_TOPICS) | dict.fromkeys(self.made)
 
     # ---- questions ----
 
@@ -117,14 +123,14 @@ class TopicTable:
     ) -> TopicConfig | None:
         """The topic that a producer sends to, created after the pattern of ``default_topic`` if need be.
 
-        None when the pattern does not exist or does not allow it (no PERM_INHERIT).
+        None when the pattern does not exist or does not allow it (no PERM_INHERIT), or while following.
         Java: ``createTopicInSendMessageMethod``.
         """
         found = self.configs.get(topic)
         if found is not None:
             return found
         pattern = self.configs.get(default_topic)
-        if pattern is None or pattern.perm & PERM_INHERIT == 0:
+        if self.following or pattern is None or pattern.perm & PERM_INHERIT == 0:
             return None
         if default_topic == names.AUTO_CREATE_TOPIC and not self._config.auto_create_topic_enable:
             return None
@@ -146,15 +152,17 @@ class TopicTable:
     def create_for_retry(
         self, topic: str, queue_nums: int, perm: int, sys_flag: int, now_ms: int, order: bool = False
     ) -> TopicConfig:
-        """A group's retry or dead-letter topic, created if need be; ``order`` follows the latest call.
+        """A group's retry or dead-letter topic, created if need be; ``order`` follows the latest call, but
+        not while following.
 
         Java: ``createTopicInSendMessageBackMethod``.
         """
         found = self.configs.get(topic)
         if found is not None:
-            if found.order != order:
-                found.order = order
-                self._changed(topic, now_ms)
+            if found.order == order or self.following:
+                return found
+            found = msgspec.structs.replace(found, order=order)
+            self._put(found, now_ms)
             return found
         created = TopicConfig(
             topic_name=topic,
@@ -195,6 +203,7 @@ class TopicTable:
         if not topic.strip():
             raise PeerError(ResponseCode.INVALID_PARAMETER, "topic is blank")
         self._refuse_system(topic)
+        self._refuse_following()
         if self.configs.pop(topic, None) is None:
             return False
         self._changed(topic, now_ms)
@@ -202,16 +211,31 @@ class TopicTable:
 
     def mark_ordered(self, topics: list[str], now_ms: int) -> None:
         """Topics that the name servers list in ORDER_TOPIC_CONFIG become ordered
-        (Java: ``updateOrderTopicConfig``)."""
+        (Java: ``updateOrderTopicConfig``). While following nothing is done: the leader does it."""
+        if self.following:
+            return
         for topic in topics:
             found = self.configs.get(topic)
             if found is not None and not found.order:
-                found.order = True
-                self._changed(topic, now_ms)
+                self._put(msgspec.structs.replace(found, order=True), now_ms)
 
     def advance_version(self, now_ms: int) -> None:
         """What the broker registers has changed though no topic has (``brokerPermission``)."""
         self.data_version.advance(now_ms)
+
+    def replay(self, topic: str, stated: TopicConfig | None, version: DataVersion) -> None:
+        """The log states that the topic is this now, or gone, and the table's version."""
+        if stated is None:
+            self.configs.pop(topic, None)
+        else:
+            self.configs[topic] = stated
+        self.data_version = version.copy()
+        self._tell(topic)
+
+    def _refuse_following(self) -> None:
+        if self.following:
+            remark = "topics are changed by the leader, which this broker is not"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
 
     def _refuse_system(self, topic: str) -> None:
         if self.is_system(topic):
@@ -219,6 +243,7 @@ class TopicTable:
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
 
     def _put(self, topic: TopicConfig, now_ms: int) -> None:
+        self._refuse_following()
         name = topic.topic_name
         if name not in self.configs and len(self.configs) >= TOPICS_MAX:
             remark = f"topic {name!r} cannot be created: the broker has {TOPICS_MAX} topics, its limit"
@@ -228,6 +253,10 @@ class TopicTable:
 
     def _changed(self, topic: str, now_ms: int) -> None:
         self.data_version.advance(now_ms)
+        self._tell(topic)
+
+    def _tell(self, topic: str) -> None:
+        self.changes += 1
         for listener in self.listeners:
             listener(topic)
 

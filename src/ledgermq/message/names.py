@@ -38,6 +38,8 @@ OFFSET_MOVED_TOPIC: Final = "OFFSET_MOVED_EVENT"
 CHECKPOINT_TOPIC: Final = "CHECKPOINT_TOPIC"
 TIMER_TOPIC: Final = "rmq_sys_wheel_timer"
 REVIVE_TOPIC_PREFIX: Final = "rmq_sys_REVIVE_LOG_"
+METADATA_TOPIC: Final = "rmq_sys_ledgermq_metadata"
+"""Its records state the changes of topics, groups and offsets (``broker/metadata_records.py``)."""
 MEMBER_TOPIC_PREFIX: Final = "rmq_sys_SYNC_BROKER_MEMBER_"
 REPLY_TOPIC_SUFFIX: Final = "_REPLY_TOPIC"
 
@@ -67,6 +69,7 @@ SEND_REFUSED_TOPICS: Final = frozenset(
         OFFSET_MOVED_TOPIC,
         ROCKSDB_TRANS_HALF_TOPIC,
         ROCKSDB_TRANS_OP_HALF_TOPIC,
+        METADATA_TOPIC,
     )
 )
 """System topics that clients may not send to."""

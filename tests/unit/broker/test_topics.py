@@ -113,8 +113,10 @@ class TestCreateForRetry:
 
     def test_order_follows_the_latest_call(self, topics):
         created = topics.create_for_retry("%RETRY%g", 1, READ_WRITE, 0, 2000)
-        topics.create_for_retry("%RETRY%g", 1, READ_WRITE, 0, 3000, order=True)
-        assert created.order
+        ordered = topics.create_for_retry("%RETRY%g", 1, READ_WRITE, 0, 3000, order=True)
+        assert ordered.order
+        assert topics.get("%RETRY%g") is ordered
+        assert not created.order, "a config is never changed in place"
         assert topics.data_version == DataVersion(counter=2, timestamp=3000)
 
 

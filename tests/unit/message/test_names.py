@@ -35,4 +35,4 @@ def test_a_group_is_shorter_than_a_topic() -> None:
 def test_derived_names() -> None:
     assert names.retry_topic("g") == "%RETRY%g"
     assert names.dlq_topic("g") == "%DLQ%g"
-    assert set(names.SYSTEM_TOPICS) >= names.SEND_REFUSED_TOPICS
+    assert {*names.SYSTEM_TOPICS, names.METADATA_TOPIC} >= names.SEND_REFUSED_TOPICS
