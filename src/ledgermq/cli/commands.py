@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ledgermq.cli.cluster_commands import app as cluster_app
 from ledgermq.cli.dledger_commands import app as dledger_app
+from ledgermq.cli.options import DEFAULT_NAME_SERVER, NameServers, PrintJson, Settings
 from ledgermq.runtime.build import version_line
 
 app = typer.Typer(
@@ -21,14 +23,11 @@ app = typer.Typer(
 topic_app = typer.Typer(help="Topics: list, create, look at, delete.", no_args_is_help=True)
 app.add_typer(topic_app, name="topic")
 app.add_typer(dledger_app, name="dledger")
+app.add_typer(cluster_app, name="cluster")
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")]
 Log = Annotated[
     str | None, typer.Option("--log", metavar="FILE", help="Log file (STORE/logs/ledgermq.log); - is stderr.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by RocketMQ's name. Several allowed."),
 ]
 BrokerConfigs = Annotated[
     list[Path] | None,
@@ -39,20 +38,7 @@ BrokerConfigs = Annotated[
         help="broker.conf or TOML. Several: a broker for each, in one process.",
     ),
 ]
-PrintJson = Annotated[bool, typer.Option("--print-json", help="Print JSON, for scripts.")]
-NameServers = Annotated[
-    str,
-    typer.Option(
-        "-n",
-        "--name-servers",
-        metavar="HOST:PORT;…",
-        envvar="NAMESRV_ADDR",
-        help="Name servers.",
-    ),
-]
 TopicName = Annotated[str, typer.Argument(metavar="TOPIC")]
-
-DEFAULT_NAME_SERVER = "127.0.0.1:9876"
 
 
 def _version(wanted: bool) -> None:

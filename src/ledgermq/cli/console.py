@@ -90,7 +90,8 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], as_json:
         *(["-" if value is None else str(value) for value in row] for row in rows),
     ]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    numbers = [isinstance(value, int) for value in rows[0]] if rows else [False] * len(heads)
+    columns = list(zip(*rows, strict=True)) or [()] * len(heads)
+    numbers = [any(isinstance(value, int) for value in column) for column in columns]
     for line in texts:
         cells = zip(line, widths, numbers, strict=True)
         print("  ".join(c.rjust(width) if right else c.ljust(width) for c, width, right in cells).rstrip())

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ledgermq.cli.options import PrintJson
+
 app = typer.Typer(help="DLedger groups: serve a member, append, get, look, hand over.", no_args_is_help=True)
 
 Group = Annotated[str, typer.Option("--group", help="Name of the group.")]
@@ -17,7 +19,6 @@ Peers = Annotated[
         "--peers", metavar="ID-HOST:PORT;…", envvar="LEDGERMQ_DLEDGER_PEERS", help="All members of the group."
     ),
 ]
-PrintJson = Annotated[bool, typer.Option("--print-json", help="Print JSON, for scripts.")]
 TimeoutSeconds = Annotated[
     float, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="Give up after this time.")
 ]

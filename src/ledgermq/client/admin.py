@@ -21,7 +21,14 @@ from ledgermq.remoting.command import Command
 from ledgermq.remoting.headers import Topic, request
 from ledgermq.remoting.json_body import JsonError, T, decode_json, decode_object_map, parse_json
 from ledgermq.remoting.nameserver_headers import DeleteTopicOfCluster
-from ledgermq.remoting.route_data import MASTER_ID, BrokerData, ClusterInfo, TopicList, TopicRouteData
+from ledgermq.remoting.route_data import (
+    MASTER_ID,
+    BrokerData,
+    ClusterInfo,
+    KvTable,
+    TopicList,
+    TopicRouteData,
+)
 from ledgermq.remoting.topic_config import PERM_READ, PERM_WRITE
 
 TIMEOUT_MS: Final = 6000
@@ -79,6 +86,13 @@ class AdminClient:
         """All brokers, and which cluster they are of."""
         answer = await self._ask_name_server(request(RequestCode.GET_BROKER_CLUSTER_INFO))
         return _decode(ClusterInfo, answer)
+
+    async def broker_info(self, address: str, *, timeout_ms: int = TIMEOUT_MS) -> dict[str, str]:
+        """What the broker at ``address`` says of itself (``mqadmin brokerStatus``)."""
+        command = request(RequestCode.GET_BROKER_RUNTIME_INFO)
+        self._session.check_open()
+        answer = await self._session.connections.ask(address, command, timeout_ms)
+        return _decode(KvTable, answer, f"of broker {address}").table
 
     async def route(self, topic: str) -> TopicRouteData:
         """Where ``topic`` is. Raises TopicNotFoundError."""
@@ -241,11 +255,11 @@ def _attribute_text(attributes: Mapping[str, str]) -> str | None:
     return ",".join(parts) or None
 
 
-def _decode(kind: type[T], answer: Command) -> T:
+def _decode(kind: type[T], answer: Command, who: str = "of the name server") -> T:
     try:
         return decode_json(kind, answer.body)
     except JsonError as error:
-        raise ClientError(f"the name server's answer cannot be read: {error}") from None
+        raise ClientError(f"the answer {who} cannot be read: {error}") from None
 
 
 def _messages(answer: Command, broker_name: str, address: str) -> list[MessageExt]:

@@ -29,6 +29,8 @@ async def topics_are_created_listed_and_deleted(world: World) -> None:
         assert [data.broker_addrs[0] for data in route.broker_datas] == [address]
         cluster = await admin.cluster()
         assert [data.broker_addrs[0] for data in cluster.broker_addr_table.values()] == [address]
+        info = await admin.broker_info(address)
+        assert int(info["bootTimestamp"]) > 1_600_000_000_000
         (name,) = cluster.cluster_addr_table
         with pytest.raises(BrokerNotFoundError, match=f"known clusters: {name}"):
             await admin.create_topic(topic, cluster="elsewhere")
