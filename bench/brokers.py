@@ -202,13 +202,19 @@ def start_name_server(side: Side, folder: Path, java: Java | None) -> tuple[Prog
     return program, address
 
 
-def broker_argv(side: Side, java: Java | None, config: Path, jvm_options: tuple[str, ...]) -> list[str]:
-    """The command of one broker of the side with the settings in `config`."""
+def broker_argv(
+    side: Side, java: Java | None, config: Path, jvm_options: tuple[str, ...], *more: Path
+) -> list[str]:
+    """The command of a broker of the side with the settings `config`; a process of ours can have `more`."""
     if side.is_java:
+        assert not more, "a Java process has one broker"
         assert java is not None, "the Java side needs the Java programs"
         main = "org.apache.rocketmq.broker.BrokerStartup"
         return java.argv(main, "-c", str(config), options=jvm_options)
-    return [side.python, "-m", "ledgermq.cli", "broker", "-c", str(config)]
+    argv = [side.python, "-m", "ledgermq.cli", "broker"]
+    for path in (config, *more):
+        argv += ["-c", str(path)]
+    return argv
 
 
 def wait_until_listening(program: Program, address: str) -> None:

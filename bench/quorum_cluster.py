@@ -86,19 +86,28 @@ class QuorumCluster:
         self._name_server, self.namesrv = start_name_server(self.kind.side, self.folder, self._java)
 
     def start(self, node: str) -> None:
-        """Creates the machine's processes and returns."""
-        for member in self.members:
-            if member.node == node:
-                member.program = self._start(member)
+        """Creates the machine's processes and returns: one of ours has all brokers, each of Java's one."""
+        hosted = [member for member in self.members if member.node == node]
+        if self.kind.side.is_java:
+            for member in hosted:
+                self._start(member)
+        else:
+            self._start(*hosted)
 
-    def _start(self, member: Member) -> Program:
-        member.folder.mkdir(parents=True, exist_ok=True)
-        config = member.folder / "broker.conf"
-        config.write_text("".join(f"{key}={value}\n" for key, value in self._settings(member).items()))
-        java = self._java and dataclasses.replace(self._java, home=member.folder)  # its logs go there
-        argv = broker_argv(self.kind.side, java, config, jvm_options(len(self._groups)))
-        name = f"{self.kind.name} {member.group} {member.node}"
-        return Program(name, argv, log_path=member.folder / "broker.out")
+    def _start(self, *hosted: Member) -> None:
+        configs = []
+        for member in hosted:
+            member.folder.mkdir(parents=True, exist_ok=True)
+            configs.append(member.folder / "broker.conf")
+            text = "".join(f"{key}={value}\n" for key, value in self._settings(member).items())
+            configs[-1].write_text(text)
+        folder = hosted[0].folder
+        java = self._java and dataclasses.replace(self._java, home=folder)  # its logs go there
+        config, *more = configs
+        argv = broker_argv(self.kind.side, java, config, jvm_options(len(self._groups)), *more)
+        program = Program(f"{self.kind.name} {folder.name}", argv, log_path=folder / "broker.out")
+        for member in hosted:
+            member.program = program
 
     def kill(self, node: str) -> None:
         """kill -9 of everything on the machine, at once."""
