@@ -57,6 +57,7 @@ from ledgermq.broker.pull import PullAccess, PullHandlers
 from ledgermq.broker.pull_path import PullPath
 from ledgermq.broker.queue_reads import queue_range
 from ledgermq.broker.registration import Registrar
+from ledgermq.broker.replication_facts import replication_facts
 from ledgermq.broker.schedule import DelayOffsetFile, Scheduler
 from ledgermq.broker.send import SendHandlers
 from ledgermq.broker.send_back import SendBackHandlers
@@ -65,6 +66,7 @@ from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicFile, TopicTable
 from ledgermq.broker.traffic import Traffic
+from ledgermq.dledger.node import Node
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
@@ -126,6 +128,8 @@ class Broker:
         self.fast_port = 0
         self._group: GroupMember | None = None
         """With enableDLegerCommitLog: this broker as a member of its group."""
+        self.node: Node | None = None
+        """The group's member, once it takes part."""
 
     async def start(self) -> None:
         sockets = self._bind()
@@ -198,6 +202,7 @@ class Broker:
         group.on_follow = self._follow
         self._follow()
         await group.start(self._grown)
+        self.node = group.node
 
     def _lead(self) -> None:
         """This broker leads its group, and knows all of its log."""
@@ -376,7 +381,17 @@ class Broker:
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
             RelayHandlers(name, topics, groups, clients, store),
-            AdminHandlers(self.settings, self._config_path, topics, stats, store, jobs, changed, now_ms),
+            AdminHandlers(
+                self.settings,
+                self._config_path,
+                topics,
+                stats,
+                store,
+                jobs,
+                changed,
+                lambda: {} if self.node is None else replication_facts(self.node),
+                now_ms,
+            ),
         ):
             table.update(handlers.table())
         return table

@@ -38,7 +38,8 @@ class AdminHandlers:
 
     ``config_path`` is the operator's broker.conf, None when the broker was started without one. Then, or with
     a TOML file, which has no editor here, a change lasts until the broker stops. ``changed`` has
-    everybody who keeps a copy of settings take them over.
+    everybody who keeps a copy of settings take them over. ``replication`` is what is to be said of the broker
+    as a member of a group.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class AdminHandlers:
         store: MessageStore,
         jobs: StoreJobs,
         changed: Callable[[], None],
+        replication: Callable[[], dict[str, str]],
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
@@ -59,6 +61,7 @@ class AdminHandlers:
         self._store = store
         self._jobs = jobs
         self._changed = changed
+        self._replication = replication
         self._now_ms = now_ms
         self._version = DataVersion(timestamp=now_ms())
         self._writing = asyncio.Lock()
@@ -121,7 +124,8 @@ class AdminHandlers:
     # ---- numbers ----
 
     def get_runtime_info(self, command: Command, connection: Connection) -> Command:
-        return json_response(KvTable(runtime_info(self._stats, self._store, self._now_ms())))
+        info = runtime_info(self._stats, self._store, self._now_ms())
+        return json_response(KvTable(info | self._replication()))
 
     def view_stats(self, command: Command, connection: Connection) -> Command:
         header = decode_header(ViewBrokerStats, command)
