@@ -231,10 +231,11 @@ class Cluster:
         option = f"-n {layout.name_server}"
         lines += [
             "",
+            f"Topic:   ledgermq topic create hello {option}    (on all groups)",
             f"Send:    ledgermq send hello 'first message' {option}",
             f"Consume: ledgermq consume hello --from-first {option}",
             f"Look:    ledgermq cluster status {option}",
-            f"Kill:    kill -9 {self._nodes[0].process.pid}    and see here who takes over",
+            f"Kill:    kill -9 {self._nodes[0].process.pid}    (and see here who takes over)",
             "Stop:    Ctrl-C",
         ]
         print("\n".join(lines), flush=True)

@@ -48,7 +48,7 @@ class Member:
     applied_index: int | None = None
     last_index: int | None = None
     lag: int | None = None
-    """Entries of the leader's log that the leader does not know it to hold durably."""
+    """Entries of the leader's log that the leader does not know it to hold."""
     preferred: bool = False
     """It leads whenever it can."""
     note: str | None = None
@@ -174,7 +174,8 @@ def _measure(group: Group, best: Mapping[str, str]) -> None:
         if member is leader:
             continue
         match, reachable = progress.get(member.member or "", (member.last_index, True))
-        if match is not None:
+        # Of one that its leader has not heard yet nothing is known.
+        if match is not None and (match >= 0 or reachable):
             member.lag = max(0, leader.last_index - match)
         if not reachable and member.note is None:
             member.note = "the leader does not reach it"

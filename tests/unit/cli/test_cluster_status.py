@@ -70,14 +70,14 @@ def test_one_is_dead_and_one_hangs() -> None:
     group = one_group({0: "h0:9", 2: "h1:9"}, {"h0:9": LEADER, "h1:9": SILENT})
     assert [facts(member) for member in group.members[1:]] == [
         ("n1", "h1:9", 2, "UNREACHABLE", 11, SILENT),
-        ("n2", None, None, "UNREACHABLE", 102, NOT_REGISTERED),
+        ("n2", None, None, "UNREACHABLE", None, NOT_REGISTERED),
     ]
     assert group.members[2].dledger_address == "h2:7"
 
 
 def test_the_leader_does_not_reach_a_follower_that_we_do() -> None:
     group = one_group({0: "h0:9", 3: "h2:9"}, {"h0:9": LEADER, "h2:9": info("n2", "CANDIDATE", "", 40)})
-    assert facts(group.members[2]) == ("n2", "h2:9", 3, "CANDIDATE", 102, "the leader does not reach it")
+    assert facts(group.members[2]) == ("n2", "h2:9", 3, "CANDIDATE", None, "the leader does not reach it")
 
 
 def test_nobody_leads() -> None:
