@@ -45,6 +45,8 @@ from ledgermq.broker.handlers_reset import ResetHandlers
 from ledgermq.broker.handlers_topic import TopicHandlers
 from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.lost_topics import restore_topics
+from ledgermq.broker.metadata_journal import MetadataJournal
+from ledgermq.broker.metadata_log import GroupFiles, MetadataLog
 from ledgermq.broker.offsets import OffsetsRead, OffsetTable
 from ledgermq.broker.persistence import (
     DELAY_FILE,
@@ -86,6 +88,9 @@ WORKER_THREADS: Final = 4
 REGISTER_WAIT_MS: Final = 3000
 """How long the start waits for the name servers; later the registration goes on by itself."""
 UPKEEP_SECONDS: Final = 0.25
+LOG_OFFSETS_SECONDS: Final = 0.5
+"""So long a group's progress may be known to the master alone."""
+SAVE_METADATA_SECONDS: Final = 10.0
 
 
 def packed_host(ip: str, port: int) -> bytes:
@@ -140,6 +145,8 @@ class Broker:
             for bound in sockets:
                 bound.close()
             raise
+        if self._group is not None:
+            await self._join(self._group)
         self._server = Server(
             handlers,
             fast_path=self._path,
@@ -151,8 +158,6 @@ class Broker:
             await self._server.serve(bound)
         if self._group is None:
             self._scheduler.start()
-        else:
-            await self._join(self._group)
         self._start_chores()
         await self._registrar.start(REGISTER_WAIT_MS)
         log.info("broker %s serves at %s", self.settings.broker.broker_name, self.address)
@@ -201,13 +206,14 @@ class Broker:
         group.on_lead = self._lead
         group.on_follow = self._follow
         self._follow()
-        await group.start(self._grown)
+        await group.start(self._metadata, self._jobs, self._grown)
         self.node = group.node
 
     def _lead(self) -> None:
         """This broker leads its group, and knows all of its log."""
         log.info("broker %s is the master now", self.address)
         self._path.refusing = self.failed.is_set()
+        self._journal.start_leading()
         self._scheduler.start()
         self._registrar.set_broker_id(0)
 
@@ -217,6 +223,7 @@ class Broker:
         log.info("broker %s is a slave now", self.address)
         self._path.refusing = True
         self._scheduler.stop()
+        self._journal.stop_leading()
         self._registrar.set_broker_id(slave_id(self._group.settings.self_id))
         # Whoever waits here asks again, and by then perhaps knows where.
         self._pulls.release(self._pulls.parked.queues())
@@ -225,14 +232,33 @@ class Broker:
         try:
             topics_saved_ms = self._load_tables()
             handlers = self._wire()
-            restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
-            if self._recovered.power_failed and self._recovered.ours:
+            if self._group is None or self._group_is_new:
+                restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
+            if self._group is not None:
+                self._recover_metadata(self._group)
+            elif self._recovered.power_failed and self._recovered.ours:
                 self._limit_offsets()
             return handlers
         except BaseException:
             self._executor.shutdown()
             self.store.close()
             raise
+
+    def _recover_metadata(self, group: GroupMember) -> None:
+        """From here on the tables say what the group's log states."""
+        host = self._store_host
+        self._metadata = MetadataLog(
+            group.store, self._commits, self._executor, self.files.directory, host, now_ms
+        )
+        self._journal = MetadataJournal(
+            self.topics,
+            self.groups,
+            self.offsets,
+            self._scheduler,
+            self._metadata.append,
+            unstated=self._group_is_new,
+        )
+        self._metadata.recover(self._journal, self._jobs, not self._group_is_new)
 
     def _limit_offsets(self) -> None:
         """A power failure may leave progress that is ahead of the log: a group that kept it would miss the
@@ -248,7 +274,9 @@ class Broker:
     def _load_tables(self) -> int:
         """Returns when the last change was made that topics.json knows; 0 without the file."""
         config = self.settings.broker
-        self.files = ConfigFiles(Path(self.settings.store.store_path_root_dir) / "config")
+        directory = Path(self.settings.store.store_path_root_dir) / "config"
+        self._group_is_new = not (self._recovered.ours and MetadataLog.saved(directory))
+        self.files = ConfigFiles(directory) if self._group is None else GroupFiles(directory)
         self.topics = TopicTable(config, now_ms())
         self.groups = GroupTable(config, now_ms())
         self.offsets = OffsetTable(now_ms())
@@ -274,6 +302,8 @@ class Broker:
             socket.inet_ntoa(ip) if len(ip) == 4 else "::1", os.getpid(), secrets.randbits(32)
         )
         self._commits = self._make_commits()
+        if isinstance(self.files, GroupFiles):
+            self.files.commits = self._commits
         access = PullAccess(config, self.topics, self.groups, self.clients, self.stats)
         self._pull_path = PullPath(
             store.reader, self.offsets, access.version, self.clients.compensate, now_ms
@@ -396,6 +426,9 @@ class Broker:
             table.update(handlers.table())
         return table
 
+    def _replication_facts(self) -> dict[str, str]:
+        return {} if self._group is None else replication_facts(self._group.node)
+
     def _ha_address(self) -> str:
         ip = self.settings.broker.broker_ip2 or self.address.rpartition(":")[0]
         return f"{ip}:{self.settings.store.ha_listen_port or self.port + 1}"
@@ -437,6 +470,10 @@ class Broker:
         self._chores.every(
             self.settings.broker.flush_consumer_offset_interval / 1000, self.files.save_changed
         )
+        if self._group is not None:
+            self._chores.every(UPKEEP_SECONDS, self._group.upkeep)
+            self._chores.every(LOG_OFFSETS_SECONDS, self._metadata.log_offsets)
+            self._chores.every(SAVE_METADATA_SECONDS, self._metadata.save_soon)
         self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms(), today()))
         self._chores.every(10.0, self._clients_handlers.expire)
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
@@ -462,6 +499,7 @@ class Broker:
         self._commits.stop()
         if self._group is not None:
             await self._group.stop()
+            self._metadata.save()
         await self._jobs.finish()
         await self.files.close()
         self._executor.shutdown(wait=True)

@@ -14,11 +14,15 @@ import logging
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
+import msgspec
+
+from ledgermq.broker.metadata_log import MetadataFile, MetadataLog
+from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.dledger.codes import Role
+from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.node import Node
-from ledgermq.dledger.open_ledger import open_ledger
 from ledgermq.dledger.server import DLedgerServer
 from ledgermq.dledger.settings import DLedgerSettings
 from ledgermq.dledger.state_machine import EntryMachine
@@ -26,6 +30,7 @@ from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
 from ledgermq.store.entry_recovery import CommittedLog
+from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_log
 
 log: Final = logging.getLogger("ledgermq.broker")
@@ -47,6 +52,9 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
         preferred_leader_ids=store.preferred_leader_id,
         mapped_file_size_for_entry_data=store.mapped_file_size_commit_log,
         file_reserved_hours=store.file_reserved_time,
+        # A snapshot for each file of the log that retention may remove; entries are counted in bytes only.
+        snapshot_threshold=2**31 - 1,
+        snapshot_threshold_bytes=store.mapped_file_size_commit_log,
     )
     made.check()
     return made
@@ -57,39 +65,72 @@ def slave_id(self_id: str) -> int:
     return int(self_id[1:]) + 1
 
 
+class GroupSnapshot(msgspec.Struct, rename="camel"):
+    """What a replica needs that begins behind the log's beginning."""
+
+    metadata: MetadataFile
+    queue_ends: dict[str, dict[str, int]]
+    """By topic and queue id: which queue offset comes next."""
+
+
 class GroupMachine(EntryMachine):
-    """Queues and index of the store, fed with what the group has committed."""
+    """Queues, index and metadata of a broker, fed with what the group has committed.
+
+    ``on_growth`` hears which queues grew, ``applied`` that something was applied, ``run`` takes jobs for a
+    worker.
+    """
 
     def __init__(
         self,
         store: ReplicatedStore,
-        synced: bool,
+        metadata: MetadataLog,
+        ledger: FileLedger,
+        run: Callable[[list[Job]], None],
         on_growth: Callable[[list[ConsumeQueue]], None],
         applied: Callable[[], None],
     ) -> None:
-        """``synced``: what is committed is on this broker's device too."""
         self.recovered_index = store.applied_index
+        self._store = store
         self._entries = store.entries
-        self._synced = synced
+        self._metadata = metadata
+        self._ledger = ledger
+        self._run = run
         self._on_growth = on_growth
         self._applied = applied
+        self._read: GroupSnapshot | None = None
 
     def apply_entries(self, entries: Entries) -> None:
         grown = self._entries.apply(entries.payload, entries.first_pos)
-        if self._synced:
-            self._entries.synced()
+        records = self._entries.take_watched()
+        if records:
+            self._metadata.applied(records)
         if grown:
             self._on_growth(grown)
         self._applied()
 
     def freeze(self) -> Callable[[BinaryIO], None]:
-        raise NotImplementedError
+        snapshot = GroupSnapshot(self._metadata.snapshot(), self._store.queue_ends())
+
+        def write(out: BinaryIO) -> None:
+            out.write(msgspec.json.encode(snapshot))
+
+        return write
 
     def load(self, data: BinaryIO) -> None:
-        raise NotImplementedError
+        try:
+            self._read = msgspec.json.decode(data.read(), type=GroupSnapshot)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"not a snapshot of a broker: {error}") from None
 
     def loaded(self, last_index: int) -> None:
-        raise NotImplementedError
+        snapshot, self._read = self._read, None
+        assert snapshot is not None, "load comes before loaded"
+        if last_index <= self.recovered_index:
+            self._store.raise_ends(snapshot.queue_ends)
+            return
+        log.info("the log goes on behind a snapshot, after entry %d", last_index)
+        self._run(self._store.begin_anew(snapshot.queue_ends, self._ledger.end_pos))
+        self._metadata.install(snapshot.metadata)
 
 
 class GroupMember:
@@ -111,7 +152,13 @@ class GroupMember:
     def open(self, store_host: bytes) -> ReplicatedStore:
         """Open the ledger and make the store over it. Blocks. Raises LedgerError, StoreError, OSError."""
         config = self._broker_settings.store
-        ledger = open_ledger(self.settings, self._disk)
+        settings = self.settings
+        ledger = FileLedger(
+            self._disk,
+            settings.directory,
+            settings.mapped_file_size_for_entry_data,
+            settings.mapped_file_size_for_entry_index,
+        )
         try:
             if ledger.last_index < 0 and ledger.end_pos == 0:
                 first_pos = end_unreplicated_log(config, store_host, self._disk)
@@ -119,12 +166,12 @@ class GroupMember:
                     log.info("the group's log goes on behind the commit log, at %d", first_pos)
                     ledger.reset(-1, -1, first_pos)
             data_directory = f"{self.settings.directory}/data"
-            committed = _committed(ledger, self.settings.mapped_file_size_for_entry_data)
+            committed = committed_log(ledger, self.settings.mapped_file_size_for_entry_data)
             store = ReplicatedStore(config, store_host, data_directory, committed, self._disk)
         except BaseException:
             ledger.close()
             raise
-        self._ledger: Ledger = ledger
+        self._ledger = ledger
         self.store = store
         return store
 
@@ -132,11 +179,17 @@ class GroupMember:
         """Give the ledger up: the broker does not start."""
         self._ledger.close()
 
-    async def start(self, on_growth: Callable[[list[ConsumeQueue]], None]) -> None:
+    async def start(
+        self,
+        metadata: MetadataLog,
+        jobs: StoreJobs,
+        on_growth: Callable[[list[ConsumeQueue]], None],
+    ) -> None:
         """Take part. Raises OSError, LedgerError, SnapshotError."""
         settings = self.settings
-        synced = settings.flush_policy == "quorum-fsync"
-        machine = GroupMachine(self.store, synced, on_growth, self._look)
+        self._jobs = jobs
+        self._running = False
+        machine = GroupMachine(self.store, metadata, self._ledger, self._run, on_growth, self._look)
         self._server = DLedgerServer(
             settings,
             machines={settings.group: machine},
@@ -146,6 +199,15 @@ class GroupMember:
             disk=self._disk,
         )
         await self._server.start()
+        self._running = True
+
+    def _run(self, jobs: list[Job]) -> None:
+        """On a worker; at once while the member recovers, which is on one."""
+        if self._running:
+            self._jobs.start(jobs)
+        else:
+            for job in jobs:
+                job()
 
     @property
     def node(self) -> Node:
@@ -161,6 +223,13 @@ class GroupMember:
         if self._timer is not None:
             self._timer.cancel()
         await self._server.stop()
+
+    def upkeep(self) -> None:
+        """A few times a second: what the ledger has done by itself."""
+        self.store.entries.synced(self._ledger.synced_pos)
+        jobs = self.store.log_begins(self._ledger.first_file_pos)
+        if jobs:
+            self._jobs.start(jobs)
 
     # ---- the role ----
 
@@ -203,7 +272,7 @@ class GroupMember:
             self.on_follow()
 
 
-def _committed(ledger: Ledger, file_bytes: int) -> CommittedLog:
+def committed_log(ledger: Ledger, file_bytes: int) -> CommittedLog:
     index = min(ledger.committed_index, ledger.last_index)
     empty = ledger.last_index < ledger.first_index
     first_pos = ledger.end_pos if empty else ledger.read(ledger.first_index, 1, ledger.first_index).first_pos

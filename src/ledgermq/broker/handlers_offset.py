@@ -89,6 +89,9 @@ class OffsetHandlers:
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         if self._offsets.commit(group, topic, queue_id, header.commit_offset, self._now_ms()):
             return response()
+        if self._offsets.following:
+            remark = "this broker is a slave: progress is kept by the master"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         if self._offsets.reset_pending(group, topic, queue_id):
             return response(remark="not committed: an operator has reset the offset, the next pull takes it")
         remark = f"not committed: the broker keeps {len(self._offsets)} offsets, its limit"

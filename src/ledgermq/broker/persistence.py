@@ -130,7 +130,7 @@ class ConfigFiles:
     """Loads and writes the files of one ``config`` directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._files: dict[str, _File] = {}
 
     def load(self, name: str, kind: type[T]) -> T | None:
@@ -138,7 +138,7 @@ class ConfigFiles:
 
         Raises ValueError naming the file when nothing can be read.
         """
-        return load_state_file(self._directory / name, lambda data: decode_file(kind, data))
+        return load_state_file(self.directory / name, lambda data: decode_file(kind, data))
 
     def track(
         self,
@@ -152,7 +152,7 @@ class ConfigFiles:
         ``table``: this field of the content is a large map, always the same one; whoever changes an item
         of it calls :meth:`item_changed`. Call this after the table has been loaded.
         """
-        self._files[name] = _File(self._directory / name, content, changes, table)
+        self._files[name] = _File(self.directory / name, content, changes, table)
 
     def item_changed(self, name: str, key: str) -> None:
         """An item of the file's large map has come, changed or gone: begin to write the file."""
@@ -160,7 +160,10 @@ class ConfigFiles:
         self.save_soon(name)
 
     async def save(self, name: str) -> None:
-        """Return when everything changed so far is on disk. Raises PeerError SYSTEM_ERROR when it cannot."""
+        """Return when everything changed so far is safe: on disk. Raises PeerError when it cannot be."""
+        await self._write_out(name)
+
+    async def _write_out(self, name: str) -> None:
         file = self._files[name]
         wanted = file.changes()
         while file.written < wanted:
@@ -187,7 +190,7 @@ class ConfigFiles:
         """Write what has changed and wait for it."""
         for name in self._files:
             try:
-                await self.save(name)
+                await self._write_out(name)
             except PeerError as error:
                 log.error("%s", error.remark)
 

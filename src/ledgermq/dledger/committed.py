@@ -106,10 +106,6 @@ class Committed:
             opened = self._snapshots.open(index)
             if opened is None:
                 continue
-            if isinstance(machine, EntryMachine) and index <= machine.recovered_index:
-                opened.close()
-                self._snapshot_index = index
-                break
             try:
                 load(opened, applier.machine.load)
             except ValueError as error:
@@ -121,15 +117,17 @@ class Committed:
             log.info("the snapshot after entry %d is loaded", index)
             return opened
         if isinstance(machine, EntryMachine):
-            applier.applied_index = machine.recovered_index
-            applier.applied_term = self._ledger.term_at(machine.recovered_index)
+            applier.loaded(machine.recovered_index, self._ledger.term_at(machine.recovered_index))
         return None
 
     def _loaded(self, applier: Applier, last_index: int, last_term: int) -> None:
-        if isinstance(applier.machine, EntryMachine):
-            applier.machine.loaded(last_index)
-        applier.loaded(last_index, last_term)
         self._snapshot_index = last_index
+        machine = applier.machine
+        if isinstance(machine, EntryMachine):
+            machine.loaded(last_index)
+            if last_index < machine.recovered_index:
+                last_index, last_term = machine.recovered_index, self._ledger.term_at(machine.recovered_index)
+        applier.loaded(last_index, last_term)
 
     def _fit_log(self, opened: OpenSnapshot) -> None:
         """A snapshot was received and the log it replaces not dropped before a crash: drop it now."""

@@ -173,6 +173,17 @@ class FileLedger:
         return self._written.end_pos
 
     @property
+    def synced_pos(self) -> int:
+        """Up to here the log is on the device."""
+        return self._synced.end_pos
+
+    @property
+    def first_file_pos(self) -> int:
+        """Where the oldest data file begins; ``end_pos`` without any."""
+        bases = self._data.bases
+        return bases[0] if bases else self._written.end_pos
+
+    @property
     def dirty(self) -> bool:
         return self._written.end_pos != self._synced.end_pos
 

@@ -57,6 +57,9 @@ class EntryLog(CommitLog):
     ) -> None:
         super().__init__(disk, files, index, store_host)
         self.leading: bool = False
+        self.watched: bytes = b""
+        """A topic whose messages are wanted as they are applied."""
+        self._watched_bodies: list[tuple[int, bytes]] = []
         self._queues: QueueTable = queues
         self._bodies: list[bytes] = []
         self._ahead: list[ConsumeQueue] = []
@@ -228,6 +231,14 @@ class EntryLog(CommitLog):
             queue.unconfirmed = False
         return grown
 
+    def take_watched(self) -> list[tuple[int, bytes]]:
+        """Log offset and body of each message of ``watched`` that was applied since the last call."""
+        if len(self._watched_bodies) == 0:
+            return []
+        taken = self._watched_bodies
+        self._watched_bodies = []
+        return taken
+
     def _enter_file(self, pos: i64) -> None:
         """Know the data file at ``pos``, which the replicated log has made."""
         files = self.files
@@ -265,6 +276,8 @@ class EntryLog(CommitLog):
         if queue_offset > queue.written_offset:
             self._bridge(queue, queue_offset)
         queue.put(records.at, records.size, queue.tag_code(scan, records.store_ms))
+        if topic == self.watched:
+            self._watched_bodies.append((int(records.at), records.body()))
         if not queue.unconfirmed:
             queue.unconfirmed = True
             self._grown.append(queue)
@@ -293,10 +306,26 @@ class EntryLog(CommitLog):
         """The replicated log flushes itself."""
         return self.flushed
 
-    def synced(self) -> None:
-        """What is applied is on this broker's device."""
-        self.flushed = self.written
-        self.files.flushed = self.written
+    def synced(self, pos: i64) -> None:
+        """The replicated log is on this broker's device up to ``pos``."""
+        self.flushed = pos if pos < self.written else self.written
+        self.files.flushed = self.flushed
+
+    def begin_anew(self, pos: i64) -> None:
+        """A snapshot has replaced the log, which goes on at ``pos``: no message of before is there."""
+        files = self.files
+        segments = files.segments
+        while len(segments) > 0:
+            files.release(segments.pop())
+        self.end = pos
+        self.written = pos
+        self.confirmed = pos
+        self.flushed = pos
+        self.last_record = pos
+        self.stored_record = pos
+        self.dirty_queues = []
+        self._round = []
+        self._ahead = []
 
     def try_again(self) -> None:
         """A full disk is the replicated log's affair."""

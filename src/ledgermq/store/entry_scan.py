@@ -17,7 +17,7 @@ from typing import Final
 from librt.strings import read_i32_be
 from mypy_extensions import i64
 
-from ledgermq.message.record import MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN
+from ledgermq.message.record import MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, decode_record
 from ledgermq.store.disk import Disk
 from ledgermq.store.log_files import LogFiles
 from ledgermq.store.log_scan import BLANK, DAMAGED, NOTHING, RECORD, LogScanner
@@ -98,6 +98,10 @@ class EntryRecords(EntryScanner):
         self._block = payload
         self._block_base = first_pos
         self.position = first_pos
+
+    def body(self) -> bytes:
+        """Of the message just read."""
+        return decode_record(self._block, self.at - self._block_base).body
 
     def next_record(self) -> bool:
         """Go to the next record; False, and the position behind the last entry, when there is none."""

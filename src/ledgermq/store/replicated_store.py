@@ -7,6 +7,8 @@ proposes them; and it calls ``log.apply`` with what is committed, in order, from
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import cast
 
 from librt.strings import BytesWriter
@@ -64,9 +66,66 @@ class ReplicatedStore(MessageStore):
         assert isinstance(recovery, EntryRecovery)
         self.applied_index = recovery.applied_index
 
-    def _clean(self, now_ms: int) -> list[Job]:
-        """The replicated log removes its own old files, and tells by :meth:`forget_before`."""
+    # ---- topics ----
+
+    def delete_topics(self, topics: Iterable[bytes]) -> list[Job]:
+        """Nothing: a topic goes on every replica at the same place of the log, by :meth:`topics_deleted`."""
         return []
+
+    def topics_deleted(self, topics: Iterable[bytes], before: int) -> list[Job]:
+        """The log says, at log offset ``before``, that these topics are gone; returns jobs as
+        :meth:`MessageStore.delete_topics` does. Raises OSError."""
+        gone = [topic for topic in topics if topic in self.queues.topics]
+        jobs = super().delete_topics(gone)
+        for topic in gone:
+            self.queues.deleted_before[topic] = before
+        return jobs
+
+    # ---- the log's beginning ----
+
+    def _clean(self, now_ms: int) -> list[Job]:
+        """Only the commit log of before replication is cleaned here; the replicated log cleans itself."""
+        used = self.disk.used_ratio(self.log.files.directory)
+        self.retention.observe_disk(used)
+        files = [file for file in self._trimming.log_files() if file.base < self._committed.first_pos]
+        if not files:
+            return []
+        hour = time.localtime(now_ms / 1000).tm_hour
+        chosen = self.retention.files_to_delete(files, used, now_ms, hour)
+        return self._trimming.detach(len(chosen))
+
+    def log_begins(self, pos: int) -> list[Job]:
+        """The replicated log has removed its files before ``pos``; returns jobs that remove what is derived
+        from them. Raises OSError."""
+        segments = self.log.files.segments
+        count = sum(1 for segment in segments if segment.base < pos)
+        return self._trimming.detach(count) if count else []
+
+    # ---- snapshots ----
+
+    def queue_ends(self) -> dict[str, dict[str, int]]:
+        """What is applied of each queue, by topic and queue id."""
+        return {
+            topic.decode(): {str(queue_id): int(queue.written_offset) for queue_id, queue in queues.items()}
+            for topic, queues in self.queues.topics.items()
+        }
+
+    def raise_ends(self, ends: dict[str, dict[str, int]]) -> None:
+        """Queues whose messages are all gone from the log go on where a snapshot says."""
+        for topic, queues in ends.items():
+            for queue_id, end in queues.items():
+                queue = self.queues.queue(topic.encode(), int(queue_id))
+                if queue.written_offset < end:
+                    queue.set_position(end, end, 0)
+
+    def begin_anew(self, ends: dict[str, dict[str, int]], pos: int) -> list[Job]:
+        """A snapshot replaces everything: the log goes on at ``pos``, the queues at ``ends``. Returns jobs as
+        :meth:`topics_deleted` does. Raises OSError."""
+        jobs = super().delete_topics(list(self.queues.topics))
+        self.queues.deleted_before.clear()
+        self.entries.begin_anew(pos)
+        self.raise_ends(ends)
+        return jobs
 
     @property
     def refusal(self) -> str | None:

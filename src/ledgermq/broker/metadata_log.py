@@ -1,0 +1,191 @@
+"""The journal's records on their way to the replicated log and back, and its state in one file.
+
+Records are messages of the system topic METADATA_TOPIC, so every replica has them in a queue of its own. The
+file ``config/replicatedMetadata.json`` holds what the first ``offset`` of them state; at the start it is
+loaded and the rest of the queue replayed. Java's files beside it (``topics.json`` and so on) are written as
+ever, for a Java broker that goes on with the directory; after one did, the journal begins with them.
+
+Rules of this file: every record is given to the journal once and in the order of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ledgermq.broker.commits import Commits
+from ledgermq.broker.metadata_journal import MetadataJournal
+from ledgermq.broker.metadata_records import MetadataError, TopicsRecord, decode_record
+from ledgermq.broker.persistence import ConfigFiles
+from ledgermq.broker.store_jobs import StoreJobs
+from ledgermq.message import names
+from ledgermq.message.properties import PropertyScan
+from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.command import PeerError
+from ledgermq.runtime.state_file import load_state_file, write_state_file
+from ledgermq.store.errors import StoreError
+from ledgermq.store.replicated_store import ReplicatedStore
+
+log: Final = logging.getLogger("ledgermq.broker")
+
+FILE_NAME: Final = "replicatedMetadata.json"
+
+
+class MetadataFile(msgspec.Struct, rename="camel"):
+    """``replicatedMetadata.json``: the state after ``offset`` records."""
+
+    offset: int
+    state: msgspec.Raw
+
+
+class GroupFiles(ConfigFiles):
+    """Java's files of a member of a group. A change is safe when the group has it; the files follow."""
+
+    commits: Commits
+
+    async def save(self, name: str) -> None:
+        """Return when everything changed so far is committed. Raises PeerError when that is not known."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.commits.on_commit(lambda safe: None if done.done() else done.set_result(safe))
+        if not await done:
+            remark = "the group has not acknowledged the change, which may or may not come into force"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
+
+
+class MetadataLog:
+    """``host``: this broker's address as records carry it. Made when the tables are loaded."""
+
+    def __init__(
+        self,
+        store: ReplicatedStore,
+        commits: Commits,
+        executor: Executor,
+        directory: Path,
+        host: bytes,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._commits = commits
+        self._executor = executor
+        self._path = directory / FILE_NAME
+        self._host = host
+        self._now_ms = now_ms
+        self._queue = store.queue(names.METADATA_TOPIC.encode(), 0)
+        self._scan = PropertyScan()
+        self._scan.scan(b"")
+        self._offset = 0
+        """Records given to the journal."""
+        self._saved_offset = -1
+        self._saving = False
+        self._jobs: StoreJobs | None = None
+        store.entries.watched = names.METADATA_TOPIC.encode()
+
+    # ---- the start ----
+
+    @staticmethod
+    def saved(directory: Path) -> bool:
+        """Whether there is a state file."""
+        return (directory / FILE_NAME).exists()
+
+    def recover(self, journal: MetadataJournal, jobs: StoreJobs, ours: bool) -> None:
+        """Bring the journal to what is applied in the store. ``ours``: nobody else has written the store
+        since. Raises ValueError when the state file cannot be read, OSError."""
+        self._journal = journal
+        self._jobs = jobs
+        end = int(self._queue.max_offset)
+        self._offset = int(self._queue.min_offset) if ours else end
+        if ours:
+            file = load_state_file(self._path, lambda data: msgspec.json.decode(data, type=MetadataFile))
+            if file is not None:
+                journal.load(bytes(file.state))
+                self._saved_offset = file.offset
+                self._offset = max(self._offset, file.offset)
+        while self._offset < end:
+            record = self._store.record_at(self._queue, self._offset)
+            if record is not None:
+                self._replay(record.log_offset, record.body)
+            self._offset += 1
+
+    # ---- towards the log ----
+
+    def append(self, body: bytes) -> None:
+        """Append a record. Raises PeerError when this broker does not lead."""
+        now_ms = self._now_ms()
+        try:
+            self._store.entries.append(
+                self._queue, 0, 0, now_ms, self._host, now_ms, 0, 0, body, b"", self._scan
+            )
+        except StoreError as error:
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, str(error)) from error
+        self._commits.appended()
+
+    def log_offsets(self) -> None:
+        """Append the progress of consumers since the last call, a few times a second."""
+        try:
+            self._journal.log_offsets()
+        except PeerError as error:
+            log.info("progress of consumers is not logged now: %s", error.remark)
+
+    # ---- from the log ----
+
+    def applied(self, records: Iterable[tuple[int, bytes]]) -> None:
+        """These have been applied: log offset and body of each."""
+        for log_offset, body in records:
+            self._replay(log_offset, body)
+            self._offset += 1
+
+    def _replay(self, log_offset: int, body: bytes) -> None:
+        try:
+            known = self._journal.committed(body)
+        except MetadataError as error:
+            log.error("metadata record at %d is passed over: %s", log_offset, error)
+            return
+        if not known:
+            log.warning("metadata record at %d is of a kind that only a newer version knows", log_offset)
+            return
+        record = decode_record(body)
+        if isinstance(record, TopicsRecord) and record.removed and self._jobs is not None:
+            removed = [topic.encode() for topic in record.removed]
+            self._jobs.start(self._store.topics_deleted(removed, log_offset))
+
+    # ---- snapshots ----
+
+    def snapshot(self) -> MetadataFile:
+        return MetadataFile(self._offset, msgspec.Raw(self._journal.snapshot()))
+
+    def install(self, file: MetadataFile) -> None:
+        """A snapshot of the group replaces the state. Raises MetadataError."""
+        self._journal.load(bytes(file.state))
+        self._offset = file.offset
+        self._queue = self._store.queue(names.METADATA_TOPIC.encode(), 0)
+
+    def save_soon(self) -> None:
+        """Write the file on a worker if there is something new."""
+        if self._saving or self._offset == self._saved_offset:
+            return
+        self._saving = True
+        loop = asyncio.get_running_loop()
+        offset = self._offset
+        data = msgspec.json.encode(self.snapshot())
+        write = loop.run_in_executor(self._executor, write_state_file, self._path, data)
+        write.add_done_callback(lambda done: self._written(offset, done))
+
+    def _written(self, offset: int, done: asyncio.Future[None]) -> None:
+        self._saving = False
+        error = None if done.cancelled() else done.exception()
+        if error is None:
+            self._saved_offset = offset
+        else:
+            log.error("%s cannot be written, it will be tried again: %s", self._path, error)
+
+    def save(self) -> None:
+        """Write the file. Blocks; raises OSError."""
+        if self._offset != self._saved_offset:
+            write_state_file(self._path, msgspec.json.encode(self.snapshot()))
+            self._saved_offset = self._offset
