@@ -33,7 +33,6 @@ import msgspec
 
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.metadata_records import (
-    NO_RESET,
     RECORD_BYTES_MAX,
     DelaysRecord,
     GroupsRecord,
@@ -41,6 +40,7 @@ from ledgermq.broker.metadata_records import (
     MetadataError,
     MetadataRecord,
     OffsetsRecord,
+    Resets,
     Snapshot,
     TopicsRecord,
     decode_record,
@@ -206,7 +206,7 @@ class MetadataJournal:
             return 0
         removed: list[str] = []
         items: dict[str, Queues] = {}
-        resets: dict[str, Queues] = {}
+        resets: dict[str, Resets] = {}
         for group, topic in self._offsets.take_dirty():
             self._compare(group, topic, removed, items, resets)
         records: list[MetadataRecord] = list(
@@ -224,7 +224,7 @@ class MetadataJournal:
         return len(records)
 
     def _compare(
-        self, group: str, topic: str, removed: list[str], items: dict[str, Queues], resets: dict[str, Queues]
+        self, group: str, topic: str, removed: list[str], items: dict[str, Queues], resets: dict[str, Resets]
     ) -> None:
         """Note how the offsets of the pair differ from the state's. No record of them is pending."""
         pair = _pair(group, topic)
@@ -237,10 +237,12 @@ class MetadataJournal:
         changed = {queue_id: offset for queue_id, offset in new.items() if old.get(queue_id) != offset}
         if changed:
             items[pair] = changed
-        done = {queue_id: NO_RESET for queue_id in old_resets if queue_id not in new_resets}
-        pending = {queue: offset for queue, offset in new_resets.items() if old_resets.get(queue) != offset}
-        if done or pending:
-            resets[pair] = done | pending
+        stated: Resets = {queue_id: None for queue_id in old_resets if queue_id not in new_resets}
+        for queue_id, offset in new_resets.items():
+            if old_resets.get(queue_id) != offset:
+                stated[queue_id] = offset
+        if stated:
+            resets[pair] = stated
 
     def _dirty_again(self, records: list[MetadataRecord]) -> None:
         """These could not be appended: the next batch must have them."""

@@ -5,7 +5,7 @@ The body of such a record is a JSON object. ``v`` is its version, ``kind`` says 
 ========== ===================================================================================
 topics     ``items``: topic -> TopicConfig as in ``topics.json``
 groups     ``items``: group -> ``{"config": SubscriptionGroupConfig, "forbidden": {topic: PERM_* bits}}``
-offsets    ``items``: ``topic@group`` -> queue -> offset; ``resets``: the same of pending resets, -1 is none
+offsets    ``items``: ``topic@group`` -> queue -> offset; ``resets``: the same of pending resets, null is none
 delays     ``items``: level -> queue offset of the next message to deliver
 ========== ===================================================================================
 
@@ -45,9 +45,10 @@ ENVELOPE_BYTES: Final = 2048
 """What a record has besides its items, the two names of ``exact`` included."""
 QUEUE_BYTES: Final = 32
 """A queue and its offset in JSON, at most: ``"65535":9223372036854775807,``."""
-NO_RESET: Final = -1
 
 Range = tuple[str, str | None]
+Resets = dict[int, int | None]
+"""Queue -> offset of its pending reset; None: there is none any more."""
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class OffsetsRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field=
     exact: Range | None = None
     removed: list[str] = []
     items: dict[str, Queues] = {}
-    resets: dict[str, Queues] = {}
+    resets: dict[str, Resets] = {}
 
 
 class DelaysRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", tag="delays"):
@@ -180,7 +181,7 @@ def offset_records(
     version: DataVersion,
     removed: Iterable[str],
     items: Mapping[str, Queues],
-    resets: Mapping[str, Queues],
+    resets: Mapping[str, Resets],
     bytes_max: int = RECORD_BYTES_MAX,
 ) -> Iterator[OffsetsRecord]:
     """A change of offsets as one or more records, each of which may be the last that is committed; none when
@@ -206,7 +207,7 @@ def offset_records(
         yield record
 
 
-def _parts(queues: Queues, resets: Queues, bytes_max: int) -> Iterator[tuple[Queues, Queues]]:
+def _parts(queues: Queues, resets: Resets, bytes_max: int) -> Iterator[tuple[Queues, Resets]]:
     """What there is to state of one pair, in parts that leave room in a record for its name."""
     count_max = bytes_max // (2 * QUEUE_BYTES)
     if len(queues) + len(resets) <= count_max:
@@ -214,11 +215,11 @@ def _parts(queues: Queues, resets: Queues, bytes_max: int) -> Iterator[tuple[Que
         return
     for part in _slices(queues, count_max):
         yield part, {}
-    for part in _slices(resets, count_max):
-        yield {}, part
+    for pending in _slices(resets, count_max):
+        yield {}, pending
 
 
-def _slices(queues: Queues, count_max: int) -> Iterator[Queues]:
+def _slices(queues: dict[int, T], count_max: int) -> Iterator[dict[int, T]]:
     entries = list(queues.items())
     for at in range(0, len(entries), count_max):
         yield dict(entries[at : at + count_max])

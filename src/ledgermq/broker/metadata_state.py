@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from ledgermq.broker.metadata_records import (
-    NO_RESET,
     QUEUE_BYTES,
     DelaysRecord,
     GroupsRecord,
@@ -24,6 +23,7 @@ from ledgermq.broker.metadata_records import (
     MetadataRecord,
     OffsetsRecord,
     Range,
+    Resets,
     TopicsRecord,
     name_bytes,
     offset_records,
@@ -95,10 +95,14 @@ class MetadataState:
         for pair, queues in record.items.items():
             self.offsets.setdefault(pair, {}).update(queues)
         for pair, stated in record.resets.items():
-            pending = self.resets.pop(pair, {}) | stated
-            pending = {queue_id: offset for queue_id, offset in pending.items() if offset != NO_RESET}
-            if pending:
-                self.resets[pair] = pending
+            pending = self.resets.setdefault(pair, {})
+            for queue_id, offset in stated.items():
+                if offset is None:
+                    pending.pop(queue_id, None)
+                else:
+                    pending[queue_id] = offset
+            if not pending:
+                del self.resets[pair]
         self.offsets_version = record.version.copy()
         return gone | dict.fromkeys(record.items) | dict.fromkeys(record.resets)
 
@@ -131,10 +135,10 @@ class MetadataState:
                     version=version.copy(),
                     exact=hole,
                     items={pair: dict(self.offsets[pair]) for pair in within},
-                    resets={pair: dict(self.resets[pair]) for pair in within if pair in self.resets},
+                    resets={pair: {**self.resets[pair]} for pair in within if pair in self.resets},
                 )
         for pair in large:
-            resets = {pair: self.resets[pair]} if pair in self.resets else {}
+            resets: dict[str, Resets] = {pair: {**self.resets.get(pair, {})}}
             yield from offset_records(version.copy(), [], {pair: self.offsets[pair]}, resets, bytes_max)
 
     def _pair_bytes(self, pair: str) -> int:

@@ -44,7 +44,7 @@ RECORDS: list[MetadataRecord] = [
             "gone": GroupState(None, {"T": 4}),
         },
     ),
-    OffsetsRecord(version=VERSION, items={"T@g": {0: 12, 7: 0}}, resets={"T@g": {0: 3, 1: -1}}),
+    OffsetsRecord(version=VERSION, items={"T@g": {0: 12, 7: 0}}, resets={"T@g": {0: 3, 1: None}}),
     DelaysRecord(version=VERSION, items={1: 5, 18: 2**62}, complete=True),
 ]
 
@@ -59,7 +59,7 @@ def test_the_form_of_a_record() -> None:
         "kind": "offsets",
         "version": {"counter": 3, "stateVersion": 0, "timestamp": 1700},
         "items": {"T@g": {"0": 12, "7": 0}},
-        "resets": {"T@g": {"0": 3, "1": -1}},
+        "resets": {"T@g": {"0": 3, "1": None}},
     }
 
 
@@ -120,12 +120,12 @@ class TestOffsetRecords:
         assert list(offset_records(VERSION, [], {}, {})) == []
 
     def test_one_record_while_it_is_small(self) -> None:
-        assert list(offset_records(VERSION, ["T@g", "U@g"], {"T@g": {0: 1}}, {"V@g": {2: -1}})) == [
+        assert list(offset_records(VERSION, ["T@g", "U@g"], {"T@g": {0: 1}}, {"V@g": {2: None}})) == [
             OffsetsRecord(
                 version=VERSION,
                 removed=["T@g", "U@g"],
                 items={"T@g": {0: 1}},
-                resets={"V@g": {2: -1}},
+                resets={"V@g": {2: None}},
             )
         ]
 
@@ -142,10 +142,10 @@ class TestOffsetRecords:
 
     def test_a_pair_of_very_many_queues_becomes_several_records(self) -> None:
         queues = dict.fromkeys(range(65_536), 2**63 - 1)
-        records = list(offset_records(VERSION, ["T@g"], {"T@g": queues}, {"T@g": queues}))
+        records = list(offset_records(VERSION, ["T@g"], {"T@g": queues}, {"T@g": {**queues}}))
         assert max(len(encode_record(record)) for record in records) <= RECORD_BYTES_MAX
         items: dict[int, int] = {}
-        resets: dict[int, int] = {}
+        resets: dict[int, int | None] = {}
         for record in records:
             items |= record.items.get("T@g", {})
             resets |= record.resets.get("T@g", {})
