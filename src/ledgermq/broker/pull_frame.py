@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from ledgermq.broker.request_frame import BAD, RequestFrame, is_int32, matches, parse_int
+from ledgermq.remoting.request_frame import BAD, RequestFrame, is_int32, matches, parse_int
 
 PULL_MESSAGE: Final[i64] = 11
 LITE_PULL_MESSAGE: Final[i64] = 361

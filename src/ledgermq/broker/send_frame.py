@@ -17,8 +17,8 @@ from typing import Final
 from librt.strings import read_i16_be, read_i32_be
 from mypy_extensions import i64
 
-from ledgermq.broker.request_frame import BAD, INT_DIGITS_MAX, RequestFrame, is_int32, matches, parse_int
 from ledgermq.broker.send_json import read_send_json
+from ledgermq.remoting.request_frame import BAD, INT_DIGITS_MAX, RequestFrame, is_int32, matches, parse_int
 
 COMPILED: Final = not __file__.endswith(".py")
 

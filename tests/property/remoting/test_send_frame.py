@@ -12,8 +12,8 @@ from tests.property.remoting.sends import damaged, general, send_frames
 from tests.unit.remoting.frames import JAVA
 
 from ledgermq.broker import send_frame
-from ledgermq.broker.request_frame import BAD, parse_int
 from ledgermq.broker.send_frame import SendFrame
+from ledgermq.remoting.request_frame import BAD, parse_int
 
 
 def check(frame: bytes, before: bytes = b"", behind: bytes = b"") -> bool:

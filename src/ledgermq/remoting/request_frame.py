@@ -1,9 +1,10 @@
 """Reads a request's header in one pass over the frame, in either encoding, without decoding it first.
 
 A reader of one kind of request derives from :class:`RequestFrame`: it says which codes it wants, and takes
-each field as a span of bytes. A header that is not as the usual clients write it (spaces, an escape that
-needs thought, a value that is no text) is left to the general decoder, which explains what is wrong: so such
-a reader may refuse whatever it likes but never misread.
+each field as a span of bytes. A header that is not as the usual clients write it (an escape that needs
+thought, a value that is no text) is left to the general decoder, which explains what is wrong: so such a
+reader may refuse whatever it likes but never misread. Spaces may stand before a number, where a client that
+sends the same frame again and again puts another opaque.
 
 Rules of this file: it is compiled; no index leaves the frame, whatever the bytes are.
 """
@@ -15,6 +16,7 @@ from typing import Final
 from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from mypy_extensions import i64, u8
 
+SPACE: Final[i64] = 32
 QUOTE: Final[i64] = 34
 BACKSLASH: Final[i64] = 92
 SLASH: Final[i64] = 47
@@ -163,6 +165,11 @@ class RequestFrame:
                     return False
                 at = find_quote(frame, at + 1, end) + 1
             else:
+                while mark == SPACE and at + 1 < end:
+                    at += 1
+                    mark = i64(frame[at])
+                if mark == QUOTE:
+                    return False
                 value_at: i64 = at
                 while at < end and i64(frame[at]) != COMMA and i64(frame[at]) != CLOSE:
                     at += 1
@@ -176,7 +183,7 @@ class RequestFrame:
                 break
             if mark != COMMA:
                 return False
-        return at == end and has_fields and self.code != 0
+        return at == end and self.code != 0
 
     def _header_number(self, key: i64, value: i64) -> bool:
         if not is_int32(value):
