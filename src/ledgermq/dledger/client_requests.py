@@ -44,7 +44,7 @@ class ClientRequests:
         self._proposals = proposals
         self._committed = committed
         self._reader = reader
-        self._body_bytes_max = body_bytes_max
+        self._body_bytes_max: int = body_bytes_max
         self._reads = ReadRequests()
         self._transfer_done: Callable[[int], None] | None = None
         driver.carry[FailProposals] = self._proposals_failed
@@ -59,11 +59,13 @@ class ClientRequests:
         self._leading()
         if not bodies:
             raise Refused(DLedgerCode.REQUEST_WITH_EMPTY_BODYS, "nothing to append")
-        sizes = [len(body) for body in bodies]
-        if max(sizes) > self._body_bytes_max:
-            text = f"an entry of {max(sizes)} bytes, allowed are {self._body_bytes_max}"
-            raise Refused(DLedgerCode.UNEXPECTED_ARGUMENT, text)
-        if not self._proposals.add(bodies, sum(sizes), done):
+        size = 0
+        for body in bodies:
+            if len(body) > self._body_bytes_max:
+                text = f"an entry of {len(body)} bytes, allowed are {self._body_bytes_max}"
+                raise Refused(DLedgerCode.UNEXPECTED_ARGUMENT, text)
+            size += len(body)
+        if not self._proposals.add(bodies, size, done):
             text = f"{self._proposals.count} entries, {self._proposals.bytes} bytes, wait already"
             raise Refused(DLedgerCode.LEADER_PENDING_FULL, text)
         self._driver.schedule()

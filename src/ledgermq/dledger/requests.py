@@ -10,7 +10,7 @@ structure or raises ProtocolError.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -140,23 +140,26 @@ class Hello(msgspec.Struct, rename="camel", kw_only=True):
 
 B = TypeVar("B", bound=msgspec.Struct)
 
-_decoders: Final[dict[type, msgspec.json.Decoder[object]]] = {}
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises, whatever the bytes are."""
+
+
+_decoders: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
+
+
+def decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
+    """Standard JSON only: fastjson's own forms appear where keys are not text, and no key here is."""
+    if kind not in _decoders:
+        _decoders[kind] = msgspec.json.Decoder(kind, strict=False)
+    return _decoders[kind]
 
 
 def decode(kind: type[B], body: bytes) -> B:
-    """``body`` as a ``kind``. Raises ProtocolError naming the field that does not fit.
-
-    Standard JSON only: fastjson's own forms appear where keys are not text, and no key here is.
-    """
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind, strict=False)
+    """``body`` as a ``kind``. Raises ProtocolError naming the field that does not fit."""
     try:
-        value = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return decoder(kind).decode(body)
+    except UNREADABLE as error:
         raise ProtocolError(f"{kind.__name__}: {error}") from None
-    assert isinstance(value, kind)
-    return value
 
 
 _encoder: Final = msgspec.json.Encoder()

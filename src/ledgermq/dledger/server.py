@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from ledgermq.dledger.append_path import AppendPath
 from ledgermq.dledger.codes import DLedgerCode, DLedgerRequest
 from ledgermq.dledger.errors import ProtocolError
 from ledgermq.dledger.json_messages import PeerRequest, decode_request, split_entries, take_leadership
@@ -26,7 +27,6 @@ from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.native_messages import VERSION, decode_native
 from ledgermq.dledger.node import Node
 from ledgermq.dledger.open_ledger import open_ledger
-from ledgermq.dledger.replies import AppendAnswer, AppendTemplate, Replies
 from ledgermq.dledger.requests import (
     AppendReply,
     AppendRequest,
@@ -50,7 +50,6 @@ from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
-from ledgermq.runtime.limits import APPEND_BATCH_COUNT_MAX
 from ledgermq.store.disk import Disk
 
 log: Final = logging.getLogger("ledgermq.dledger")
@@ -91,9 +90,9 @@ class DLedgerServer:
         self._on_role = on_role
         self._takes_appends = takes_appends
         self._disk = disk or Disk()
-        self._replies = Replies()
-        self._templates: dict[str, AppendTemplate] = {}
-        self._server = Server(self._handlers(), on_close=self._closed)
+        self._appends = AppendPath(self.nodes)
+        fast_path = self._appends if takes_appends else None
+        self._server = Server(self._handlers(), fast_path=fast_path, on_close=self._closed)
 
     def _handlers(self) -> dict[int, Handler]:
         return {
@@ -144,7 +143,7 @@ class DLedgerServer:
     async def stop(self) -> None:
         """Stop all members, answer who waits, and close the port."""
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
-        self._replies.flush()
+        self._appends.replies.flush()
         await self._server.stop()
 
     def abort(self) -> None:
@@ -209,7 +208,7 @@ class DLedgerServer:
             node = self._node(request.group, request.remote_id)
             if not self._takes_appends:
                 raise Refused(DLedgerCode.UNSUPPORTED, "this log is a broker's: send messages to the broker")
-            node.clients.append(_bodies(request), self._answer(node, command, connection).done)
+            self._appends.append(node, request, connection, command.opaque, command.is_oneway)
         except (ProtocolError, Refused) as error:
             return self._refusal(error, AppendReply(), node)
         return None
@@ -327,20 +326,6 @@ class DLedgerServer:
 
     # ---- answers ----
 
-    def _answer(self, node: Node, command: Command, connection: Connection) -> AppendAnswer:
-        """What answers an append that this leader takes: all in one term, or not at all."""
-        term = node.term
-        template = self._templates.get(node.group)
-        if template is None or template.term != term or template.leader_id != node.leader_id:
-            template = self._templates[node.group] = AppendTemplate(node.group, node.leader_id, term)
-
-        def refuse(request: Command, connection: Connection, code: int) -> None:
-            reply = AppendReply(group=node.group, code=code, leader_id=node.leader_id, term=node.term)
-            connection.reply(request, _json(reply))
-
-        command.body = b""  # the command waits for its answer, its body need not
-        return AppendAnswer(self._replies, template, connection, command, refuse)
-
     def _refusal(self, error: ProtocolError | Refused, reply: Body, node: Node | None = None) -> Command:
         reply.code = error.code if isinstance(error, Refused) else DLedgerCode.UNEXPECTED_ARGUMENT
         if node is not None:
@@ -357,17 +342,6 @@ def _json(reply: Body) -> Command:
     answer = Command(DLedgerCode.SUCCESS)
     answer.body = encode(reply)
     return answer
-
-
-def _bodies(request: AppendRequest) -> Sequence[bytes]:
-    if request.batch_msgs is not None:
-        if len(request.batch_msgs) > APPEND_BATCH_COUNT_MAX:
-            raise Refused(
-                DLedgerCode.UNEXPECTED_ARGUMENT,
-                f"batchMsgs of {len(request.batch_msgs)} entries, allowed are {APPEND_BATCH_COUNT_MAX}",
-            )
-        return request.batch_msgs
-    return () if request.body is None else (request.body,)
 
 
 def _got(node: Node, command: Command, connection: Connection) -> Callable[[int, Entries | None], None]:
