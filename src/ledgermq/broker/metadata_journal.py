@@ -154,7 +154,6 @@ class MetadataJournal:
             self._log_change(record, f"topic {topic!r}")
         except BaseException:
             version = self._logged_version(TopicsRecord, self.state.topics_version)
-            self._topics.data_version = version.copy()
             self._set_topic(topic, self._logged_topic(topic), version)
             raise
 
@@ -171,7 +170,6 @@ class MetadataJournal:
             self._log_change(record, f"group {group!r}")
         except BaseException:
             version = self._logged_version(GroupsRecord, self.state.groups_version)
-            self._groups.data_version = version.copy()
             self._set_group(group, self._logged_group(group), version)
             raise
 
@@ -361,6 +359,7 @@ class MetadataJournal:
             self._set_topic(topic, self.state.topics.get(topic), version)
 
     def _set_topic(self, topic: str, config: TopicConfig | None, version: DataVersion) -> None:
+        self._topics.data_version = version.copy()
         if config == self._topics.find(topic):
             return
         self._replaying = True
@@ -376,6 +375,7 @@ class MetadataJournal:
             self._set_group(group, self.state.groups.get(group, NOTHING), version)
 
     def _set_group(self, group: str, item: GroupState, version: DataVersion) -> None:
+        self._groups.data_version = version.copy()
         if item == self._group_in_table(group):
             return
         self._replaying = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -269,11 +270,12 @@ class TestWhatCannotBeLogged:
         leader.topics.update(topic("T", perm=6), 5)
         leader.topics.update(topic("V"), 5)
         leader.groups.find_or_create("g", 5)
-        before = leader.topics.configs.copy(), leader.groups.configs.copy()
+        before = copy.deepcopy(leader.tables())
         leader.refusal = PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, "no quorum")
         for change in (
             lambda: leader.topics.update(topic("T", perm=4), 6),
             lambda: leader.topics.update(topic("U"), 6),
+            lambda: leader.topics.update(topic("T", perm=6), 6),
             lambda: leader.topics.delete("V", 6),
             lambda: leader.groups.find_or_create("h", 6),
             lambda: leader.groups.delete("g", 6),
@@ -281,7 +283,7 @@ class TestWhatCannotBeLogged:
         ):
             with pytest.raises(PeerError, match="no quorum"):
                 change()
-        assert (leader.topics.configs, leader.groups.configs) == before
+        assert leader.tables() == before
         assert leader.groups.may_read("g", "T")
         leader.refusal = None
         leader.topics.update(topic("W"), 7)

@@ -5,6 +5,7 @@ import pytest
 from ledgermq.broker import offsets as offsets_module
 from ledgermq.broker.offsets import OffsetsRead, OffsetTable
 from ledgermq.remoting.json_body import decode_json, encode_json
+from ledgermq.remoting.topic_config import DataVersion
 
 
 @pytest.fixture
@@ -139,3 +140,56 @@ def test_progress_behind_the_end_of_a_queue_is_taken_back(offsets):
     assert offsets.limit(lambda topic, queue_id: 9, 3000) == 0
     assert offsets.changes == before + 2
     offsets.check_invariants()
+
+
+class TestReplay:
+    VERSION = DataVersion(9, 0, 5)
+
+    def test_the_pair_is_as_stated(self, offsets):
+        offsets.commit("g", "T", 0, 7, 0)
+        offsets.commit("g", "T", 1, 7, 0)
+        offsets.following = True
+        before = offsets.changes
+        offsets.replay("g", "T", {1: 3, 2: 4}, {2: 1}, self.VERSION)
+        assert offsets.queues("g", "T") == {1: 3, 2: 4}
+        assert offsets.resets("g", "T") == {2: 1}
+        assert offsets.changes > before
+        assert offsets.data_version == self.VERSION
+        assert offsets.data_version is not self.VERSION
+
+    def test_a_pair_that_is_gone_leaves_nothing(self, offsets):
+        offsets.reset("g", "T", 0, 7, 0)
+        offsets.commit_pulled("g", "T", 0, 9)
+        offsets.replay("g", "T", {}, {}, self.VERSION)
+        assert offsets.pulled("g", "T", 0) == -1
+        assert offsets.pairs() == offsets.groups_of("T") == []
+        assert not offsets.reset_pending("g", "T", 0)
+        assert len(offsets) == 0
+        offsets.replay("g", "T", {}, {}, self.VERSION)
+
+    def test_it_goes_beyond_the_limit(self, offsets, monkeypatch):
+        monkeypatch.setattr(offsets_module, "OFFSETS_MAX", 1)
+        offsets.replay("g", "T", {0: 1, 1: 1}, {}, self.VERSION)
+        assert not offsets.commit("g", "T", 2, 1, 0)
+        assert len(offsets) == 2
+
+    def test_what_is_stated_stays_the_callers(self, offsets):
+        queues, resets = {0: 1}, {0: 1}
+        offsets.replay("g", "T", queues, resets, self.VERSION)
+        offsets.take_reset("g", "T", 0)
+        offsets.commit("g", "T", 0, 2, 0)
+        assert queues == resets == {0: 1}
+
+
+def test_what_has_changed_is_noted_when_somebody_asks(offsets):
+    offsets.commit("g", "T", 0, 1, 0)
+    assert offsets.take_dirty() == []
+    offsets.dirty = {}
+    offsets.commit("g", "T", 0, 2, 0)
+    offsets.commit("g", "T", 1, 2, 0)
+    offsets.commit("h", "T", 1, 2, 0)
+    offsets.commit_pulled("i", "T", 1, 2)
+    assert offsets.take_dirty() == [("g", "T"), ("h", "T")]
+    assert offsets.take_dirty() == []
+    offsets.remove_group("h", 0)
+    assert offsets.take_dirty() == [("h", "T")]
