@@ -134,6 +134,14 @@ class RouteCache:
             log.info("route of topic %s changed", topic)
             self.on_change(topic)
 
+    async def doubt(self, topic: str) -> None:
+        """A broker of ``topic`` failed: another one may lead its group by now. What is known stays when the
+        name servers cannot be asked."""
+        try:
+            await self.refresh(topic)
+        except ClientError as error:
+            log.debug("route of topic %s not refreshed: %s", topic, error)
+
     async def refresh_all(self) -> None:
         """Refresh every topic in use; a topic that cannot be asked about keeps its route."""
         for topic in list(self._routes):

@@ -119,6 +119,11 @@ class Puller:
         """The queue is read by somebody else now."""
         self._recommended.pop(queue, None)
 
+    async def doubt(self, queue: MessageQueue) -> None:
+        """A pull failed: find out where the queue is now."""
+        self.forget(queue)
+        await self._session.routes.doubt(queue.topic)
+
     def _read(
         self, body: bytes, queue: MessageQueue, offset_delta: int, subscription: SubscriptionData
     ) -> list[MessageExt]:
@@ -169,10 +174,11 @@ async def read_queue(
             else:
                 log.warning("pull of %s refused, trying again: %s", queue, error)
                 await asyncio.sleep(RETRY_SECONDS)
+                await puller.doubt(queue)
         except ClientError as error:
             log.warning("pull of %s failed, trying again: %s", queue, error)
-            puller.forget(queue)
             await asyncio.sleep(RETRY_SECONDS)
+            await puller.doubt(queue)
         else:
             if result.status is PullStatus.OFFSET_MOVED:
                 log.warning("%s has no offset %d, it goes on at %d", queue, offset, result.next_offset)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from ledgermq.client.broker_health import BrokerHealth
@@ -77,6 +78,13 @@ class Sender:
 
     async def send_to(self, outgoing: Outgoing, queue: MessageQueue, timeout_ms: int) -> SendReceipt:
         """Store ``outgoing`` in this very queue, in one attempt. Raises ClientError."""
+        try:
+            return await self._attempt(outgoing, queue, timeout_ms)
+        except ClientError as error:
+            self._doubt(outgoing.topic, error)
+            raise
+
+    async def _attempt(self, outgoing: Outgoing, queue: MessageQueue, timeout_ms: int) -> SendReceipt:
         address = await self._address(queue)
         command = self._command(outgoing, queue)
         begin_ms = now_ms()
@@ -100,13 +108,13 @@ class Sender:
             queue = self._choose(outgoing.topic, await self.queues(outgoing.topic), tried)
             tried.append(queue.broker_name)
             try:
-                return await self.send_to(outgoing, queue, max(1, deadline_ms - now_ms()))
+                return await self._attempt(outgoing, queue, max(1, deadline_ms - now_ms()))
             except (BrokerError, UnreachableError, RequestTimeoutError) as error:
                 left_ms = deadline_ms - now_ms()
-                refused = isinstance(error, BrokerError) and error.code not in RETRY_CODES
-                if refused or len(tried) >= self._attempts_max or left_ms <= 0:
+                if _is_refusal(error) or len(tried) >= self._attempts_max or left_ms <= 0:
                     if len(tried) > 1:
                         error.add_note(f"attempt {len(tried)}; brokers tried: {', '.join(tried)}")
+                    self._doubt(outgoing.topic, error)
                     raise
                 log.info("send to %s failed, another broker is tried: %s", queue, error)
             await self._refresh(outgoing.topic, left_ms)
@@ -135,10 +143,18 @@ class Sender:
             turn = self._turns[topic] = RoundRobin(self._health, secrets.randbelow(1 << 16))
         return turn.choose(queues, now_ms(), tried[-1] if tried else None)
 
+    def _doubt(self, topic: str, error: ClientError) -> None:
+        """Nothing is tried again here, but whoever sends next should find who leads by then."""
+        if not _is_refusal(error):
+            self._session.spawn(self._session.routes.doubt(topic))
+
     async def _refresh(self, topic: str, timeout_ms: int) -> None:
         """A broker failed: its route may have changed since it was fetched."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_ms / 1000):
-                await self._session.routes.refresh(topic)
-        except (ClientError, TimeoutError) as error:
-            log.debug("route of topic %s not refreshed: %s", topic, error)
+                await self._session.routes.doubt(topic)
+
+
+def _is_refusal(error: ClientError) -> bool:
+    """Whether another broker would say the same."""
+    return isinstance(error, BrokerError) and error.code not in RETRY_CODES

@@ -1,7 +1,7 @@
 """Whom a sender tries, with the brokers' answers in the test's hands: no network."""
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Coroutine
 from typing import Any
 
 import pytest
@@ -46,6 +46,7 @@ class FakeSession:
         self.answers: dict[str, Command | ClientError] = {}
         self.asked: list[str] = []
         self.refreshed: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
         self.routes = self
         self.connections = self
 
@@ -57,6 +58,12 @@ class FakeSession:
     async def refresh(self, topic: str) -> TopicRouteData:
         self.refreshed.append(topic)
         return await self.get(topic)
+
+    async def doubt(self, topic: str) -> None:
+        self.refreshed.append(topic)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_running_loop().create_task(work))
 
     async def address(self, queue: MessageQueue) -> str:
         found = broker_address(await self.get(queue.topic), queue.broker_name)
@@ -123,7 +130,7 @@ def test_attempts_are_limited_and_told() -> None:
     assert len(session.asked) == 3
     assert session.asked[0] != session.asked[1] != session.asked[2]
     assert "attempt 3; brokers tried:" in caught.value.__notes__[0]
-    assert session.refreshed == ["t", "t"]
+    assert session.refreshed == ["t", "t", "t"], "between the attempts, and for who sends next"
 
 
 def test_one_broker_is_tried_again() -> None:
@@ -171,3 +178,30 @@ def test_a_fixed_queue_has_one_attempt() -> None:
     with pytest.raises(RequestTimeoutError):
         asyncio.run(sender.send_to(outgoing(), MessageQueue("t", "a", 0), 100))
     assert session.asked == ["a:1"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "refreshed"),
+    [
+        (UnreachableError("gone"), ["t"]),
+        (RequestTimeoutError("silent"), ["t"]),
+        (response(ResponseCode.SERVICE_NOT_AVAILABLE), ["t"]),
+        (response(ResponseCode.MESSAGE_ILLEGAL), []),
+    ],
+    ids=str,
+)
+def test_who_sends_to_one_queue_learns_where_it_is_now(
+    trouble: Command | ClientError, refreshed: list[str]
+) -> None:
+    """There is one attempt; the next send finds the new leader of the queue's group."""
+    session = FakeSession(t=route_of("a"))
+    session.answers["a:1"] = trouble
+
+    async def send_once() -> None:
+        sender = Sender(session, "group", 3)  # type: ignore[arg-type] # a session as far as a sender sees
+        with pytest.raises(ClientError):
+            await sender.send_to(outgoing(), MessageQueue("t", "a", 0), 1000)
+        await asyncio.gather(*session.tasks)
+
+    asyncio.run(send_once())
+    assert session.refreshed == refreshed
