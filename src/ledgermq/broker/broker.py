@@ -201,6 +201,11 @@ class Broker:
                 self._group.close()
             raise
 
+    @property
+    def is_master(self) -> bool:
+        """Whether it takes messages: alone, or as its group's leader."""
+        return self._group is None or self._group.leading
+
     async def _join(self, group: GroupMember) -> None:
         """Take part in the group, as a slave until it is known who leads."""
         group.on_lead = self._lead
@@ -222,6 +227,7 @@ class Broker:
         assert self._group is not None
         log.info("broker %s is a slave now", self.address)
         self._path.refusing = True
+        self._commits.commit()  # what this turn of the loop appended is not in the log
         self._scheduler.stop()
         self._journal.stop_leading()
         self._registrar.set_broker_id(slave_id(self._group.settings.self_id))
@@ -248,7 +254,7 @@ class Broker:
         """From here on the tables say what the group's log states."""
         host = self._store_host
         self._metadata = MetadataLog(
-            group.store, self._commits, self._executor, self.files.directory, host, now_ms
+            group.store, self._commits, self._executor, self.files.directory, host, now_ms, self._path.forget
         )
         self._journal = MetadataJournal(
             self.topics,

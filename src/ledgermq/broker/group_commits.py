@@ -125,10 +125,11 @@ class GroupCommits(Commits):
         self._outstanding -= 1
         if self._outstanding == 0:
             self._drained.set()
+        if code == DLedgerCode.SUCCESS and pos + 48 + turn.last_bytes != turn.end:
+            # Its records say that they lie elsewhere: nobody could read them.
+            self._on_fatal(RuntimeError(f"an entry lies at {pos}, foreseen was its end {turn.end}"))
+            code = DLedgerCode.INTERNAL_ERROR
         if code == DLedgerCode.SUCCESS:
-            if pos + 48 + turn.last_bytes != turn.end:
-                # Its records say that they lie elsewhere: nobody could read them.
-                self._on_fatal(RuntimeError(f"an entry lies at {pos}, foreseen was its end {turn.end}"))
             for connection, replies in turn.replies:
                 connection.write(replies)
             for callback in turn.callbacks:

@@ -101,9 +101,6 @@ class GroupMachine(EntryMachine):
 
     def apply_entries(self, entries: Entries) -> None:
         grown = self._entries.apply(entries.payload, entries.first_pos)
-        records = self._entries.take_watched()
-        if records:
-            self._metadata.applied(records)
         if grown:
             self._on_growth(grown)
         self._applied()
@@ -122,14 +119,14 @@ class GroupMachine(EntryMachine):
         except msgspec.MsgspecError as error:
             raise ValueError(f"not a snapshot of a broker: {error}") from None
 
-    def loaded(self, last_index: int) -> None:
+    def loaded(self, last_index: int, next_pos: int) -> None:
         snapshot, self._read = self._read, None
         assert snapshot is not None, "load comes before loaded"
         if last_index <= self.recovered_index:
             self._store.raise_ends(snapshot.queue_ends)
             return
         log.info("the log goes on behind a snapshot, after entry %d", last_index)
-        self._run(self._store.begin_anew(snapshot.queue_ends, self._ledger.end_pos))
+        self._run(self._store.begin_anew(snapshot.queue_ends, next_pos))
         self._metadata.install(snapshot.metadata)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
@@ -59,7 +59,8 @@ class GroupFiles(ConfigFiles):
 
 
 class MetadataLog:
-    """``host``: this broker's address as records carry it. Made when the tables are loaded."""
+    """``host``: this broker's address as records carry it. ``on_deleted`` hears of a topic whose queues are
+    gone, or are others now."""
 
     def __init__(
         self,
@@ -69,8 +70,10 @@ class MetadataLog:
         directory: Path,
         host: bytes,
         now_ms: Callable[[], int],
+        on_deleted: Callable[[bytes], None],
     ) -> None:
         self._store = store
+        self.on_deleted = on_deleted
         self._commits = commits
         self._executor = executor
         self._path = directory / FILE_NAME
@@ -85,6 +88,7 @@ class MetadataLog:
         self._saving = False
         self._jobs: StoreJobs | None = None
         store.entries.watched = names.METADATA_TOPIC.encode()
+        store.entries.on_watched = self._applied
 
     # ---- the start ----
 
@@ -106,11 +110,24 @@ class MetadataLog:
                 journal.load(bytes(file.state))
                 self._saved_offset = file.offset
                 self._offset = max(self._offset, file.offset)
+        removed_at = -1
         while self._offset < end:
             record = self._store.record_at(self._queue, self._offset)
-            if record is not None:
-                self._replay(record.log_offset, record.body)
             self._offset += 1
+            if record is None:
+                continue
+            # The queues were recovered as they are at the end of all this: a topic deleted here may have been
+            # made again, and its queues be those of the new one.
+            old = [
+                topic
+                for topic in self._replay(record.body, record.log_offset)
+                if self._store.has_before(topic, record.log_offset)
+            ]
+            if old:
+                jobs.start(self._store.topics_deleted(old, record.log_offset))
+                removed_at = record.log_offset if removed_at < 0 else removed_at
+        if removed_at >= 0:
+            self._store.apply_again(removed_at)
 
     # ---- towards the log ----
 
@@ -134,25 +151,26 @@ class MetadataLog:
 
     # ---- from the log ----
 
-    def applied(self, records: Iterable[tuple[int, bytes]]) -> None:
-        """These have been applied: log offset and body of each."""
-        for log_offset, body in records:
-            self._replay(log_offset, body)
-            self._offset += 1
+    def _applied(self, log_offset: int, body: bytes) -> None:
+        self._offset += 1
+        removed = self._replay(body, log_offset)
+        if removed and self._jobs is not None:
+            self._jobs.start(self._store.topics_deleted(removed, log_offset))
+            for topic in removed:
+                self.on_deleted(topic)
 
-    def _replay(self, log_offset: int, body: bytes) -> None:
+    def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
+        """Give a record to the journal; the topics that it deletes."""
         try:
             known = self._journal.committed(body)
         except MetadataError as error:
             log.error("metadata record at %d is passed over: %s", log_offset, error)
-            return
+            return []
         if not known:
             log.warning("metadata record at %d is of a kind that only a newer version knows", log_offset)
-            return
+            return []
         record = decode_record(body)
-        if isinstance(record, TopicsRecord) and record.removed and self._jobs is not None:
-            removed = [topic.encode() for topic in record.removed]
-            self._jobs.start(self._store.topics_deleted(removed, log_offset))
+        return [topic.encode() for topic in record.removed] if isinstance(record, TopicsRecord) else []
 
     # ---- snapshots ----
 

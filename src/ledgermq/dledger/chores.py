@@ -85,7 +85,7 @@ class Chores:
         core = self._driver.core
         if core is not None:
             keep_from = self._needed_from(core)
-            self._delete(lambda: min(index, keep_from))
+            self._delete(lambda: min(index, keep_from, self._committed.needed_from()))
 
     def _clean(self) -> None:
         self._wait(CLEAN_SECONDS, self._clean)

@@ -113,18 +113,18 @@ class Committed:
                 continue
             finally:
                 opened.close()
-            self._loaded(applier, index, opened.meta.last_included_term)
+            self._loaded(applier, index, opened.meta.last_included_term, opened.meta.next_pos)
             log.info("the snapshot after entry %d is loaded", index)
             return opened
         if isinstance(machine, EntryMachine):
             applier.loaded(machine.recovered_index, self._ledger.term_at(machine.recovered_index))
         return None
 
-    def _loaded(self, applier: Applier, last_index: int, last_term: int) -> None:
+    def _loaded(self, applier: Applier, last_index: int, last_term: int, next_pos: int) -> None:
         self._snapshot_index = last_index
         machine = applier.machine
         if isinstance(machine, EntryMachine):
-            machine.loaded(last_index)
+            machine.loaded(last_index, next_pos)
             if last_index < machine.recovered_index:
                 last_index, last_term = machine.recovered_index, self._ledger.term_at(machine.recovered_index)
         applier.loaded(last_index, last_term)
@@ -222,7 +222,7 @@ class Committed:
             return
         applier.loading = True
 
-        def load_it() -> None:
+        def load_it() -> int:
             opened = snapshots.open(last_index)
             if opened is None:
                 raise SnapshotError(f"the snapshot after entry {last_index}, just received, is damaged")
@@ -231,9 +231,10 @@ class Committed:
             finally:
                 opened.close()
             snapshots.remove_old()
+            return opened.meta.next_pos
 
-        def loaded(_: None) -> None:
-            self._loaded(applier, last_index, last_term)
+        def loaded(next_pos: int) -> None:
+            self._loaded(applier, last_index, last_term, next_pos)
             self._again()
 
         self._worker.run(load_it, loaded)

@@ -162,7 +162,9 @@ class Node:
             self.self_id, self._driver, proposals, self._committed, self._reader, body_bytes_max
         )
         self._chores = Chores(settings, ledger, self._worker, self._driver, self._committed)
-        self._committed.on_snapshot = lambda oldest_index: self._chores.delete_before(oldest_index + 1)
+        if not isinstance(machine, EntryMachine):
+            # What such a machine has applied is its data, and is kept as long as retention says.
+            self._committed.on_snapshot = lambda oldest_index: self._chores.delete_before(oldest_index + 1)
         self._driver.carry.update(
             {
                 Send: lambda effect: self._send(effect.to, effect.message),

@@ -65,8 +65,9 @@ class EntryMachine(ABC):
         """As :meth:`StateMachine.load`, but the state is replaced by :meth:`loaded`."""
 
     @abstractmethod
-    def loaded(self, last_index: int) -> None:
-        """On the loop: what ``load`` has read is the state after entry ``last_index``."""
+    def loaded(self, last_index: int, next_pos: int) -> None:
+        """On the loop: what ``load`` has read is the state after entry ``last_index``; the next one begins at
+        position ``next_pos``. A state that is not newer than the machine's own only completes it."""
 
 
 class Applier:

@@ -20,6 +20,7 @@ applied entries; ``end`` and the queues' ``next_offset`` may be ahead while this
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i64_be
@@ -39,14 +40,25 @@ from ledgermq.message.record import (
 from ledgermq.store.commit_log import TAIL_BYTES_MAX, CommitLog, batch_bytes, check_numbers
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
-from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryRecords
+from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryRecords, EntryScanner
 from ledgermq.store.errors import StoreError, StoreWriteError
 from ledgermq.store.key_index import KeyIndex
 from ledgermq.store.log_files import LogFiles, LogSegment
+from ledgermq.store.log_scan import BLANK, RECORD
 from ledgermq.store.queue_table import QueueTable
 from ledgermq.store.replay import GAP_UNITS_MAX, PRE_BLANK_SIZE, can_be_topic
 
 NOT_LEADING: Final = "this broker is a slave: its group's leader takes messages"
+
+
+class EntryFiles(LogFiles):
+    """The files of a replicated log, which removes the oldest by itself."""
+
+    def read(self, offset: i64, size: i64) -> bytes:
+        try:
+            return super().read(offset, size)
+        except FileNotFoundError:
+            return b""  # It has just gone; :meth:`ReplicatedStore.log_begins` comes in a moment.
 
 
 class EntryLog(CommitLog):
@@ -58,8 +70,9 @@ class EntryLog(CommitLog):
         super().__init__(disk, files, index, store_host)
         self.leading: bool = False
         self.watched: bytes = b""
-        """A topic whose messages are wanted as they are applied."""
-        self._watched_bodies: list[tuple[int, bytes]] = []
+        """A topic whose messages are to be heard of, each before what follows it in the log is applied."""
+        self.on_watched: Callable[[int, bytes], None] = _nothing
+        """Called with log offset and body of each."""
         self._queues: QueueTable = queues
         self._bodies: list[bytes] = []
         self._ahead: list[ConsumeQueue] = []
@@ -202,6 +215,13 @@ class EntryLog(CommitLog):
             at = properties_at + properties_bytes
         return offsets.getvalue()
 
+    def go_on(self, old: ConsumeQueue, new: ConsumeQueue) -> None:
+        """``new`` stands for the deleted queue ``old`` now, of which offsets are given out to messages behind
+        the deletion that are not applied yet."""
+        new.next_offset = old.next_offset
+        new.touched = True
+        self._ahead.append(new)
+
     def take_bodies(self) -> list[bytes]:
         """What was gathered since the last call, to be proposed to the group as consecutive entries."""
         bodies = self._bodies
@@ -231,13 +251,21 @@ class EntryLog(CommitLog):
             queue.unconfirmed = False
         return grown
 
-    def take_watched(self) -> list[tuple[int, bytes]]:
-        """Log offset and body of each message of ``watched`` that was applied since the last call."""
-        if len(self._watched_bodies) == 0:
-            return []
-        taken = self._watched_bodies
-        self._watched_bodies = []
-        return taken
+    def apply_again(self, scanner: EntryScanner) -> None:
+        """Go through applied entries once more, from where ``scanner`` stands, for queues that were removed:
+        what the others have is passed over. Raises OSError."""
+        while scanner.position < self.written:
+            kind: i64 = scanner.next()
+            if kind == RECORD:
+                self._dispatch(scanner)
+            elif kind != BLANK:
+                break
+        for queue in self._grown:
+            queue.unconfirmed = False
+        self._grown = []
+        index = self.index
+        if index is not None:
+            index.forget_gathered()
 
     def _enter_file(self, pos: i64) -> None:
         """Know the data file at ``pos``, which the replicated log has made."""
@@ -253,7 +281,7 @@ class EntryLog(CommitLog):
                 segments.pop(0)
         segments.append(LogSegment(files.segment_path(base), base, files.segment_bytes))
 
-    def _dispatch(self, records: EntryRecords) -> None:
+    def _dispatch(self, records: EntryScanner) -> None:
         queue_id: i64 = records.queue_id
         queue_offset: i64 = records.queue_offset
         topic = records.topic
@@ -276,8 +304,6 @@ class EntryLog(CommitLog):
         if queue_offset > queue.written_offset:
             self._bridge(queue, queue_offset)
         queue.put(records.at, records.size, queue.tag_code(scan, records.store_ms))
-        if topic == self.watched:
-            self._watched_bodies.append((int(records.at), records.body()))
         if not queue.unconfirmed:
             queue.unconfirmed = True
             self._grown.append(queue)
@@ -286,6 +312,8 @@ class EntryLog(CommitLog):
             self.dirty_queues.append(queue)
         elif queue.tail_bytes() >= TAIL_BYTES_MAX:
             self._write_tail(queue)
+        if topic == self.watched:
+            self.on_watched(int(records.at), records.body())
 
     def _bridge(self, queue: ConsumeQueue, queue_offset: i64) -> None:
         """Messages before this one are not in the log any more (this replica began behind them)."""
@@ -332,3 +360,7 @@ class EntryLog(CommitLog):
 
     def reserve_first(self) -> None:
         """The replicated log makes its files."""
+
+
+def _nothing(log_offset: int, body: bytes) -> None:
+    pass

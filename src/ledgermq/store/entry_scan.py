@@ -35,9 +35,11 @@ class EntryScanner(LogScanner):
         self.divide: i64 = divide
         self._plain: bool = False
         """Look for records as they are, wherever they lie."""
+        self._found: i64 = -1
+        """Where :meth:`find_record` has found a record: its entry's head may be damaged."""
 
     def next(self) -> i64:
-        if self._plain or self.position < self.divide:
+        if self._plain or self.position < self.divide or self.position == self._found:
             return super().next()
         while True:
             segment = self.files.at(self.position)
@@ -77,13 +79,16 @@ class EntryScanner(LogScanner):
             self.records += 1
         return found
 
+    def body(self) -> bytes:
+        """Of the message just read."""
+        return decode_record(self._block, self.at - self._block_base).body
+
     def find_record(self, start: i64, limit: i64) -> i64:
-        """As :meth:`LogScanner.find_record`; the scanner then stands at the record's entry."""
+        """As :meth:`LogScanner.find_record`; the scanner then stands at the record, not at its entry."""
         self._plain = True
         found: i64 = super().find_record(start, limit)
         self._plain = False
-        if found >= self.divide:
-            self.position = found - ENTRY_HEAD_BYTES
+        self._found = found
         return found
 
 
@@ -98,10 +103,6 @@ class EntryRecords(EntryScanner):
         self._block = payload
         self._block_base = first_pos
         self.position = first_pos
-
-    def body(self) -> bytes:
-        """Of the message just read."""
-        return decode_record(self._block, self.at - self._block_base).body
 
     def next_record(self) -> bool:
         """Go to the next record; False, and the position behind the last entry, when there is none."""

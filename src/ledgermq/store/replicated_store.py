@@ -17,9 +17,9 @@ from ledgermq.message.record import write_blank
 from ledgermq.runtime.config import StoreConfig
 from ledgermq.store.commit_log import CommitLog
 from ledgermq.store.disk import Disk
-from ledgermq.store.entry_log import NOT_LEADING, EntryLog
+from ledgermq.store.entry_log import NOT_LEADING, EntryFiles, EntryLog
 from ledgermq.store.entry_recovery import CommittedLog, EntryRecovery
-from ledgermq.store.log_files import LogFiles
+from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryScanner
 from ledgermq.store.message_store import Job, MessageStore
 from ledgermq.store.recovery import Evidence, Recovery
 
@@ -46,7 +46,7 @@ class ReplicatedStore(MessageStore):
         return cast(EntryLog, self.log)
 
     def _make_log(self, store_host: bytes) -> CommitLog:
-        files = LogFiles(self.disk, self._data_directory, self.config.mapped_file_size_commit_log)
+        files = EntryFiles(self.disk, self._data_directory, self.config.mapped_file_size_commit_log)
         return EntryLog(self.disk, files, self.index, store_host, self.queues)
 
     def _recovery(self, evidence: Evidence) -> Recovery:
@@ -75,11 +75,28 @@ class ReplicatedStore(MessageStore):
     def topics_deleted(self, topics: Iterable[bytes], before: int) -> list[Job]:
         """The log says, at log offset ``before``, that these topics are gone; returns jobs as
         :meth:`MessageStore.delete_topics` does. Raises OSError."""
-        gone = [topic for topic in topics if topic in self.queues.topics]
+        gone = {topic: self.queues.topics[topic] for topic in topics if topic in self.queues.topics}
         jobs = super().delete_topics(gone)
-        for topic in gone:
+        for topic, queues in gone.items():
             self.queues.deleted_before[topic] = before
+            for queue_id, queue in queues.items():
+                if queue.next_offset > queue.written_offset:
+                    self.entries.go_on(queue, self.queues.queue(topic, queue_id))
         return jobs
+
+    def has_before(self, topic: bytes, log_offset: int) -> bool:
+        """Whether queues of the topic name messages before ``log_offset``. Raises OSError."""
+        for queue in self.queues.topics.get(topic, {}).values():
+            units = queue.units(queue.min_offset, 1)
+            if units and int.from_bytes(units[:8], "big") < log_offset:
+                return True
+        return False
+
+    def apply_again(self, log_offset: int) -> None:
+        """Make queues that were removed again, from the message at ``log_offset`` on. Raises OSError."""
+        scanner = EntryScanner(self.disk, self.log.files, False, self._committed.first_pos)
+        scanner.position = log_offset - ENTRY_HEAD_BYTES
+        self.entries.apply_again(scanner)
 
     # ---- the log's beginning ----
 
@@ -98,6 +115,8 @@ class ReplicatedStore(MessageStore):
         """The replicated log has removed its files before ``pos``; returns jobs that remove what is derived
         from them. Raises OSError."""
         segments = self.log.files.segments
+        if pos <= self._committed.first_pos:
+            return []  # Before it lies the commit log of before replication.
         count = sum(1 for segment in segments if segment.base < pos)
         return self._trimming.detach(count) if count else []
 

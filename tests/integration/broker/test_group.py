@@ -1,0 +1,192 @@
+"""Brokers whose commit log is a DLedger group's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
+from tests.integration.broker.groups import BrokerGroup, group_of, until
+from tests.integration.broker.messages import bodies, pulled, refused, sent, unit
+
+from ledgermq.remoting.codes import RequestCode, ResponseCode
+
+pytestmark = pytest.mark.slow
+
+
+def ends(asked: Asked) -> dict[tuple[str, int], tuple[int, int]]:
+    """Of every queue with messages: its first offset and its end."""
+    return {
+        (queue.topic.decode(), int(queue.queue_id)): (int(queue.min_offset), int(queue.max_offset))
+        for queue in asked.broker.store.queues.all()
+        if queue.max_offset > 0
+    }
+
+
+async def ends_are_equal(group: BrokerGroup) -> None:
+    await group.settled()
+    first, *others = [ends(asked) for asked in group.running.values()]
+    for other in others:
+        assert other == first
+
+
+def test_every_member_has_the_same_queues_and_only_the_master_takes_messages(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic(queues=2)
+            await master.create_group()
+            offsets = [(await sent(master, queueId=n % 2, body=b"%d" % n))["queueOffset"] for n in range(10)]
+            assert offsets == [str(n // 2) for n in range(10)]
+            await sent(master, TOPIC, unit(b"x") * 5, code=RequestCode.SEND_BATCH_MESSAGE, queueId=1)
+            await ends_are_equal(group)
+            for asked in group.running.values():
+                assert await bodies(asked, queue_id=0) == [b"0", b"2", b"4", b"6", b"8"]
+                assert await bodies(asked, queue_id=1) == [b"1", b"3", b"5", b"7", b"9"] + [b"x"] * 5
+                if asked is not master:
+                    code, remark = await refused(asked)
+                    assert code == ResponseCode.SERVICE_NOT_AVAILABLE
+                    assert "slave" in remark
+
+    run(test(), 60)
+
+
+def test_a_new_master_knows_what_the_old_one_acknowledged(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic("Made", queues=3, attributes="+message.type=FIFO")
+            await master.create_group()
+            await sent(master, body=b"first")
+            assert (await master.commit(1)).code == 0
+            old = group.name_of(master)
+            log = master.broker.store
+            logged = log.max_log_offset
+            await until(lambda: log.max_log_offset > logged)  # progress is logged twice a second
+            await group.settled()
+            await group.stop(old)
+            master = await group.master()
+            broker = master.broker
+            assert broker.topics.get("Made").attributes == {"message.type": "FIFO"}
+            assert broker.groups.find(GROUP) is not None
+            assert broker.offsets.consumed(GROUP, TOPIC, 0) == 1
+            assert (await sent(master, body=b"second"))["queueOffset"] == "1"
+            await group.start(old)
+            await ends_are_equal(group)
+            assert await bodies(group.running[old]) == [b"first", b"second"]
+
+    run(test(), 60)
+
+
+def test_everything_is_there_after_all_have_stopped(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic("Made", queues=3)
+            for n in range(5):
+                await sent(master, body=b"%d" % n)
+            await group.stop()
+            await group.start()
+            master = await group.settled()
+            assert master.broker.topics.find("Made") is not None
+            assert await bodies(master) == [b"%d" % n for n in range(5)]
+            assert (await sent(master))["queueOffset"] == "5"
+            await ends_are_equal(group)
+
+    run(test(), 60)
+
+
+def test_a_deleted_topic_is_deleted_everywhere_and_begins_anew(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic()
+            await sent(master, body=b"old")
+            assert (await master.ask(RequestCode.DELETE_TOPIC_IN_BROKER, topic=TOPIC)).code == 0
+            await group.settled()
+            for asked in group.running.values():
+                assert asked.broker.topics.find(TOPIC) is None
+                assert asked.broker.store.find_queue(TOPIC.encode(), 0) is None
+            await master.create_topic()
+            assert (await sent(master, body=b"new"))["queueOffset"] == "0"
+            await group.stop()
+            await group.start()
+            await ends_are_equal(group)
+            assert await bodies(await group.master()) == [b"new"]
+
+    run(test(), 60)
+
+
+def test_old_files_go_and_an_empty_replica_begins_with_a_snapshot(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path, mapped_file_size_commit_log=64 * 1024) as group:
+            master = await group.master()
+            await master.create_topic(queues=2)
+            await master.create_group()
+            await sent(master, queueId=1, body=b"only one in this queue")
+            for n in range(100):
+                await sent(master, body=b"%4d" % n + bytes(4000))
+            assert (await master.commit(50)).code == 0
+            node = group.running[group.name_of(master)].broker
+            await group.settled()
+            member = node._group
+            assert member is not None
+            member.node.delete_before(member.node.commit_index)
+            await until(lambda: master.broker.store.find_queue(TOPIC.encode(), 0).min_offset > 0)  # type: ignore[union-attr]  # it is there
+            first = master.broker.store.find_queue(TOPIC.encode(), 0)
+            assert first is not None
+            assert (await pulled(master, queue_id=0, offset=int(first.min_offset)))[0].body[:4] == (
+                b"%4d" % first.min_offset
+            )
+            slave = next(name for name, asked in group.running.items() if asked is not master)
+            await group.stop(slave)
+            shutil.rmtree(tmp_path / slave)
+            for n in range(100, 120):
+                await sent(master, body=b"%4d" % n + bytes(4000))
+            await group.start(slave)
+            master = await group.settled()
+            for round_number in range(2):
+                new = group.running[slave].broker
+                queue = new.store.find_queue(TOPIC.encode(), 0)
+                single = new.store.find_queue(TOPIC.encode(), 1)
+                assert queue is not None
+                assert single is not None
+                assert queue.max_offset == 120, round_number
+                assert (single.min_offset, single.max_offset) == (1, 1)
+                assert new.topics.get(TOPIC).read_queue_nums == 2
+                assert new.groups.find(GROUP) is not None
+                await until(lambda new=new: new.offsets.consumed(GROUP, TOPIC, 0) == 50)
+                await group.stop(slave)
+                await group.start(slave)
+                await group.settled()
+
+    run(test(), 60)
+
+
+def test_a_master_with_its_slave_becomes_a_group_in_place(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with asking(tmp_path / "n0") as alone:
+            await alone.create_topic("Made", queues=3)
+            await alone.create_group()
+            for n in range(5):
+                await sent(alone, body=b"%d" % n)
+            assert (await alone.commit(3)).code == 0
+        for other in ("n1", "n2"):
+            shutil.copytree(tmp_path / "n0", tmp_path / other)
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            assert await bodies(master) == [b"%d" % n for n in range(5)]
+            assert (await sent(master, body=b"5"))["queueOffset"] == "5"
+            await ends_are_equal(group)
+            for asked in group.running.values():
+                assert await bodies(asked) == [b"%d" % n for n in range(6)]
+                assert asked.broker.topics.get("Made").read_queue_nums == 3
+                assert asked.broker.offsets.consumed(GROUP, TOPIC, 0) == 3
+            await group.stop()
+            await group.start()
+            master = await group.master()
+            assert await bodies(master) == [b"%d" % n for n in range(6)]
+            assert (await sent(master, body=b"6"))["queueOffset"] == "6"
+
+    run(test(), 60)
