@@ -60,6 +60,9 @@ class Sender:
         """The queues of ``topic`` that can be written. Raises TopicNotFoundError."""
         try:
             queues = publish_queues(topic, await self._session.routes.get(topic))
+            if not queues:
+                # Asked while a group was without a leader; it has one before the next refresh of all routes.
+                queues = publish_queues(topic, await self._session.routes.refresh(topic))
         except TopicNotFoundError:
             queues = await self._queues_to_be_created(topic)
         if not queues:

@@ -43,6 +43,8 @@ class FakeSession:
 
     def __init__(self, **routes: TopicRouteData) -> None:
         self.known = routes
+        self.later: dict[str, TopicRouteData] = {}
+        """What a refresh brings."""
         self.answers: dict[str, Command | ClientError] = {}
         self.asked: list[str] = []
         self.refreshed: list[str] = []
@@ -57,6 +59,7 @@ class FakeSession:
 
     async def refresh(self, topic: str) -> TopicRouteData:
         self.refreshed.append(topic)
+        self.known.update(self.later)
         return await self.get(topic)
 
     async def doubt(self, topic: str) -> None:
@@ -205,3 +208,17 @@ def test_who_sends_to_one_queue_learns_where_it_is_now(
 
     asyncio.run(send_once())
     assert session.refreshed == refreshed
+
+
+def test_a_route_without_a_master_is_asked_for_again() -> None:
+    session = FakeSession(t=route_of("a"))
+    with_master = session.known["t"]
+    session.known["t"] = TopicRouteData(
+        broker_datas=[BrokerData(broker_name="a", broker_addrs={1: "slave:1"})],
+        queue_datas=with_master.queue_datas,
+    )
+    with pytest.raises(TopicNotFoundError, match="no queue that can be written"):
+        send(session)
+    assert session.refreshed == ["t"]
+    session.later["t"] = with_master
+    assert send(session).queue.broker_name == "a"
