@@ -496,6 +496,8 @@ class Broker:
 
     async def stop(self) -> None:
         """Unregister, answer who waits for a flush, close the ports, write and flush everything."""
+        if self._group is not None:
+            await self._group.hand_over()
         self._chores.stop()
         self._scheduler.stop()
         self._clients_handlers.stop()

@@ -21,6 +21,7 @@ from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.node import Node
 from ledgermq.dledger.server import DLedgerServer
@@ -35,6 +36,7 @@ from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_lo
 
 log: Final = logging.getLogger("ledgermq.broker")
 
+HAND_OVER_SECONDS_MAX: Final = 2.0
 LOOK_AGAIN_SECONDS: Final = 0.05
 """After the group refused something: whether messages can be taken again."""
 
@@ -214,6 +216,24 @@ class GroupMember:
     def failed(self) -> asyncio.Event:
         """Set when the member could not go on."""
         return self._server.failed
+
+    async def hand_over(self) -> None:
+        """Before a stop: let the follower that has most of the log lead, if one is there."""
+        if not self.leading:
+            return
+        followers = {
+            member: follower for member, follower in self.node.followers().items() if follower.reachable
+        }
+        if not followers:
+            return
+        to = max(followers, key=lambda member: followers[member].match_index)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            self.node.clients.transfer(to, lambda code: None if done.done() else done.set_result(code))
+            async with asyncio.timeout(HAND_OVER_SECONDS_MAX):
+                await done
+        except (Refused, TimeoutError) as error:
+            log.warning("the leadership could not be handed to %s: %s", to, error)
 
     async def stop(self) -> None:
         self._stopping = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_everything_is_there_after_all_have_stopped(tmp_path: Path) -> None:
     run(test(), 60)
 
 
+def test_a_master_that_stops_hands_over(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path, preferred_leader_id="n1") as group:
+            await until(lambda: group.running["n1"].broker.is_master)
+            master = await group.settled()
+            await sent(master, body=b"first")
+            await group.stop("n1")
+            master = await group.master()
+            assert (await sent(master, body=b"second"))["queueOffset"] == "1"
+
+    run(test(), 60)
+
+
 def test_a_deleted_topic_is_deleted_everywhere_and_begins_anew(tmp_path: Path) -> None:
     async def test() -> None:
         async with group_of(tmp_path) as group:
@@ -156,7 +170,8 @@ def test_old_files_go_and_an_empty_replica_begins_with_a_snapshot(tmp_path: Path
                 assert (single.min_offset, single.max_offset) == (1, 1)
                 assert new.topics.get(TOPIC).read_queue_nums == 2
                 assert new.groups.find(GROUP) is not None
-                await until(lambda new=new: new.offsets.consumed(GROUP, TOPIC, 0) == 50)
+                await until(partial(new.offsets.consumed, GROUP, TOPIC, 0))
+                assert new.offsets.consumed(GROUP, TOPIC, 0) == 50
                 await group.stop(slave)
                 await group.start(slave)
                 await group.settled()
