@@ -252,24 +252,29 @@ class MetadataJournal:
 
     # ---- what is committed ----
 
-    def committed(self, body: bytes) -> bool:
-        """A metadata record is committed. False when it is passed over, for it is of a kind that this program
-        does not know: a newer one has made it. Raises MetadataError, and has changed nothing then."""
+    def committed(self, body: bytes) -> MetadataRecord | None:
+        """A metadata record is committed; returns it. None when it is passed over, for it is of a kind that
+        this program does not know: a newer one has made it. Raises MetadataError, and has changed nothing
+        then.
+
+        A record that is not the next of ours is another leader's: then we do not lead any more, whatever the
+        caller knows yet.
+        """
+        if self.leading and (not self._pending or self._pending[0][0] != body):
+            self.stop_leading()
+        record: MetadataRecord | None
         if self.leading:
-            if not self._pending or self._pending[0][0] != body:
-                raise MetadataError("a metadata record is committed that this leader has not appended now")
             _, record = self._pending.popleft()
             self._progress_pending -= isinstance(record, OffsetsRecord | DelaysRecord)
             self.state.replay(record)
         else:
-            known = decode_record(body)
-            if known is None:
-                return False
-            record = known
+            record = decode_record(body)
+            if record is None:
+                return None
             self._take_over(record)
         if isinstance(record, DelaysRecord) and record.complete:
             self.unstated = False
-        return True
+        return record
 
     def adopt(self, record: MetadataRecord) -> None:
         """Take over what is not in the log: a Java master has told it by its side channel. Raises

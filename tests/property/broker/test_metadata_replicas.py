@@ -190,6 +190,16 @@ class Group(RuleBasedStateMachine):
         if replica != self.leader:
             self.take(replica, min(self.committed, self.applied[replica] + count))
 
+    @rule(replica=REPLICAS, name=TOPICS)
+    def believe_to_lead(self, replica: int, name: str) -> None:
+        """A replica that has not heard of the new leader goes on; nobody gets its records."""
+        old = self.replicas[replica]
+        if replica != self.leader and old.journal.leading:
+            old.topics.update(topic(name, perm=1), self.now_ms)
+            old.offsets.commit("old", name, 0, 1, self.now_ms)
+            old.journal.log_offsets()
+            old.log.clear()
+
     @rule(replica=REPLICAS)
     def make_snapshot(self, replica: int) -> None:
         self.snapshots.append((self.applied[replica], self.replicas[replica].journal.snapshot()))
@@ -204,14 +214,18 @@ class Group(RuleBasedStateMachine):
             self.replicas[replica] = Replica()
         elif index < self.applied[replica]:
             return
+        self.replicas[replica].journal.stop_leading()
         self.replicas[replica].journal.load(snapshot)
         self.applied[replica] = index
 
-    @rule(replica=REPLICAS, kept=st.integers(0, 9))
-    def change_leader(self, replica: int, kept: int) -> None:
+    @rule(replica=REPLICAS, kept=st.integers(0, 9), told=st.booleans())
+    def change_leader(self, replica: int, kept: int, told: bool) -> None:
         """The new leader has ``kept`` records of those that are not committed; its own first entry commits
-        them. The old one may be the new one."""
-        self.head.journal.stop_leading()
+        them. The old one may be the new one, and if not, may still have to hear of it."""
+        if told or replica == self.leader:
+            self.head.journal.stop_leading()
+        self.replicas[replica].journal.stop_leading()
+        self.replicas[replica].log.clear()
         self.check_followers()
         assert self.head.log == []
         del self.log[self.committed + kept :]

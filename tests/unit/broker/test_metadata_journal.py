@@ -80,11 +80,15 @@ def test_a_leader_does_not_replay_its_own_records(leader: Replica) -> None:
     assert leader.heard == []
 
 
-def test_what_this_leader_has_not_appended_is_no_record_of_its_term(leader: Replica) -> None:
+def test_the_record_of_another_leader_ends_the_leadership(leader: Replica) -> None:
     leader.topics.update(topic("T"), 5)
     leader.topics.update(topic("U"), 5)
-    with pytest.raises(MetadataError, match="has not appended"):
-        leader.journal.committed(leader.log[1])
+    other = Replica()
+    other.journal.start_leading()
+    other.topics.update(topic("V"), 6)
+    assert leader.journal.committed(other.log[0])
+    assert not leader.journal.leading
+    assert leader.tables() == other.tables()
 
 
 class TestOffsets:
