@@ -16,7 +16,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +38,7 @@ log: Final = logging.getLogger("ledgermq.cli")
 
 START_SECONDS_MAX: Final = 60
 LEADERS_SECONDS_MAX: Final = 10
+PREFERRED_SECONDS_MAX: Final = 3
 STOP_SECONDS_MAX: Final = 10
 LOOK_SECONDS: Final = 0.01
 """Between two looks at who is registered as master: what the gaps that are printed are exact to."""
@@ -106,11 +107,10 @@ class Cluster:
                 self._nodes.append(await self._spawn(name))
             for node in self._nodes:
                 await self._started(node)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LEADERS_SECONDS_MAX):
-                while len(self._leaders) < self._layout.groups:
-                    self._look()
-                    await asyncio.sleep(LOOK_SECONDS)
+        await self._wait_for_leaders(LEADERS_SECONDS_MAX, lambda: len(self._leaders) == self._layout.groups)
+        # Whoever is elected first hands over within a second.
+        preferred = self._layout.preferred
+        await self._wait_for_leaders(PREFERRED_SECONDS_MAX, lambda: self._leaders == preferred)
         self._print_start()
         watching = asyncio.create_task(self._watch_leaders())
         try:
@@ -186,6 +186,14 @@ class Cluster:
                 }
                 self._tell(facts, change.text())
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _wait_for_leaders(self, seconds_max: float, condition: Callable[[], bool]) -> None:
+        """Until ``condition`` holds, but no longer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_max):
+                while not condition():
+                    await asyncio.sleep(LOOK_SECONDS)
+                    self._look()
 
     def _look(self) -> list[LeaderChanged]:
         brokers = self._name_server.routes.cluster_info().broker_addr_table

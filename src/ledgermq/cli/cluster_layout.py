@@ -77,6 +77,11 @@ class Layout(msgspec.Struct, frozen=True):
         return [f"g{number}" for number in range(self.groups)]
 
     @property
+    def preferred(self) -> dict[str, str]:
+        """Which node each group prefers as its leader: they are spread."""
+        return {group: f"n{number % self.nodes}" for number, group in enumerate(self.group_names)}
+
+    @property
     def last_port(self) -> int:
         return self.port + self.nodes * self.groups * PORTS_OF_MEMBER
 
@@ -115,7 +120,7 @@ class Layout(msgspec.Struct, frozen=True):
             "dLegerGroup": f"g{group}",
             "dLegerPeers": self.peers(group),
             "dLegerSelfId": f"n{node}",
-            "preferredLeaderId": f"n{group % self.nodes}",
+            "preferredLeaderId": self.preferred[f"g{group}"],
             **FILES,
         }
         return "".join(f"{key}={value}\n" for key, value in values.items())
