@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.interop.harness.programs import Program, eventually
@@ -93,6 +94,9 @@ def sending(bench: Bench, *, body_bytes: int = 128, batch: int = 1) -> list[Figu
         producer = bench.clients.producer(
             cluster, TOPIC, senders=settings.senders, body_bytes=body_bytes, batch=batch
         )
+        with wire.Peer(cluster.address) as peer:
+            stored = partial(wire.stored_count, peer, TOPIC, QUEUE_COUNT)
+            eventually(stored, settings.timeout_s, what=f"the first message, see {producer.log_path}")
         time.sleep(settings.warmup_s)
         windows = [_window(cluster, producer, settings.window_s) for _ in range(settings.windows)]
         if not producer.alive:
