@@ -23,6 +23,7 @@ from ledgermq.cli.console import (
     EXIT_BROKER_STOPPED,
     EXIT_FAILED,
     EXIT_SETTINGS,
+    calm_collector,
     fail,
     one_line,
     print_table,
@@ -90,6 +91,7 @@ async def _serve(settings: DLedgerSettings, print_json: bool) -> int:
     except (OSError, LedgerError, SnapshotError) as error:
         fail(EXIT_FAILED, f"member {settings.self_id} cannot start: {one_line(error)}")
     try:
+        calm_collector()
         _print_server(settings, print_json)
         loop = asyncio.get_running_loop()
         waits = [loop.create_task(stopping.wait()), loop.create_task(server.failed.wait())]

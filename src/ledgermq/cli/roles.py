@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from ledgermq.cli.console import (
     EXIT_BROKER_STOPPED,
     EXIT_FAILED,
     EXIT_SETTINGS,
+    calm_collector,
     fail,
     one_line,
     run,
@@ -57,8 +57,6 @@ log: Final = logging.getLogger("ledgermq.cli")
 S = TypeVar("S", BrokerSettings, NameServerSettings)
 
 Role: TypeAlias = "Broker | NameServer"
-
-COLLECT_AFTER_OBJECTS: Final = 50_000
 
 _BLOCK: Final = (("broker", "broker"), ("fast port", "fast_port"), ("store", "store"))
 """What the block says of a broker that is alone, and the name of the fact."""
@@ -270,7 +268,7 @@ async def _serve(roles: Roles, output: Output, log_path: Path | None) -> int:
     running: dict[Role, None] = {}
     try:
         await _start(roles, running)
-        _calm_collector()
+        calm_collector()
         if output.print_json:
             _print_facts(roles, log_path)
         else:
@@ -283,14 +281,6 @@ async def _serve(roles: Roles, output: Output, log_path: Path | None) -> int:
         await asyncio.gather(*(_stop(role) for role in running if role is not roles.name_server))
         if roles.name_server is not None and roles.name_server in running:
             await _stop(roles.name_server)
-
-
-def _calm_collector() -> None:
-    """What is there now stays: the cycle collector need not go over it again and again. What comes and goes with
-    messages has no cycles, so it may look seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 100)
 
 
 def _read_stdin(stopping: asyncio.Event) -> None:
