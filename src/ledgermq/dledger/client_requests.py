@@ -79,11 +79,12 @@ class ClientRequests:
             raise Refused(DLedgerCode.NOT_LEADER, text)
         return core
 
-    def hand_over(self, core: Core, now_ms: int) -> None:
-        """At the end of a turn: the appends and the reads that it brought, each kind together.
-
-        Raises FullError, OSError.
+    def hand_over(self, core: Core, now_ms: int) -> bool:
+        """At the end of a turn: the appends and the reads that it brought, each kind together. Returns
+        whether there were any. Raises FullError, OSError.
         """
+        if not self._proposals.has_new and not self._reads.has_new:
+            return False
         if self._proposals.has_new:
             bodies = self._proposals.new_bodies()
             try:
@@ -100,6 +101,7 @@ class ClientRequests:
                 self._proposals.written(first_index, positions)
         if self._reads.has_new:
             core.read(now_ms, self._reads.ask())
+        return True
 
     def _proposals_failed(self, effect: FailProposals) -> None:
         self._proposals.failed(effect.first_index, effect.last_index, effect.code)

@@ -60,8 +60,8 @@ class Driver:
     """Drives the core that ``make_core`` makes of the ledger and of (term, vote).
 
     ``carry`` takes what is done for the effects that are not about the ledger. ``at_end`` is called at the
-    end of each turn, for appends and reads that were gathered; ``forget`` when the log was cut; ``anew`` when
-    all that the core was doing is lost; ``failed`` at the end.
+    end of each turn, for appends and reads that were gathered, and says whether there were any; ``forget``
+    when the log was cut; ``anew`` when all that the core was doing is lost; ``failed`` at the end.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Driver:
         worker: Worker,
         now_ms: Callable[[], int],
         make_core: Callable[[tuple[int, str]], Core],
-        at_end: Event,
+        at_end: Callable[[Core, int], bool],
         send: Callable[[str, Message], None],
         forget: Callable[[], None],
         anew: Callable[[int], None],
@@ -182,8 +182,8 @@ class Driver:
             self._failed(error)
 
     def _work(self, core: Core) -> None:
-        if not self._carry_out(core):
-            return
+        if self._effects and not self._carry_out(core):
+            return  # what had to wait comes first
         now_ms = self.now_ms()
         inbox, events = self._inbox, self._events
         self._inbox, self._events, self._inbox_bytes = [], [], 0
@@ -195,8 +195,7 @@ class Driver:
             core.tick(now_ms)
         if not self._carry_out(core):
             return
-        self._at_end(core, now_ms)
-        if not self._carry_out(core):
+        if self._at_end(core, now_ms) and not self._carry_out(core):
             return
         self._flushing.flush()
         self._set_timer(max(core.next_deadline_ms, self._full_until_ms))

@@ -54,7 +54,7 @@ def test_a_flush_that_ends_while_the_log_is_being_changed_is_heard_afterwards_an
             cast(Worker, worker),
             lambda: 0,
             make_core,
-            at_end=lambda core, now_ms: None,
+            at_end=lambda core, now_ms: False,
             send=lambda to, message: None,
             forget=lambda: None,
             anew=lambda code: None,
