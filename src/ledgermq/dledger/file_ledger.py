@@ -13,9 +13,9 @@ Locks, in this order: ``_sync_lock``, held during an fsync, and by whoever remov
 ``_disk_lock``, held while entries are read from disk, and by whoever removes entries; ``_lock``, for the
 numbers below, never held during a system call.
 
-Rules of this file: all system calls through Disk; entries up to ``_synced`` are durable, those up to
-``_written`` are in the page cache, and ``end_pos`` is the end of the last of them; behind it there are
-only zeros.
+Rules of this file: it is compiled; all system calls through Disk; entries up to ``_synced`` are durable,
+those up to ``_written`` are in the page cache, and ``end_pos`` is the end of the last of them; behind it
+there are only zeros.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
+
+from mypy_extensions import mypyc_attr
 
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.entries import (
@@ -86,6 +88,7 @@ class _Written(NamedTuple):
     term: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # the simulator watches one
 class FileLedger:
     """See ledger.py for what each function promises."""
 

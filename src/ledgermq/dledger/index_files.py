@@ -4,7 +4,7 @@ again.
 The newest units wait in memory and are written with the next flush, on its worker. They are fsynced with
 the checkpoint only: recovery writes the units of all entries behind it again.
 
-Rules of this file: unit i lies at 32 * i; behind the last one there are only zeros.
+Rules of this file: it is compiled; unit i lies at 32 * i; behind the last one there are only zeros.
 """
 
 from __future__ import annotations

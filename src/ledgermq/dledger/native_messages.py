@@ -18,8 +18,8 @@ A push goes on, when its flag says so, with its entries: 8 last index, 8 positio
 runs, 16 for each run (first index, term), and to the end of the body the payload as in the data file. A
 snapshot's piece ends with its data.
 
-Rules of this file: pure; :func:`decode_native` returns a message or raises ProtocolError, whatever the bytes
-are. What a payload holds is for the ledger to check; its runs are checked here.
+Rules of this file: it is compiled; pure; :func:`decode_native` returns a message or raises ProtocolError,
+whatever the bytes are. What a payload holds is for the ledger to check; its runs are checked here.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 DLedger's dispatcher states: COMPARE finds where the logs agree, TRUNCATE removes what the follower has
 beyond, APPEND sends entries in a pipeline; SNAPSHOT replaces a log that ends before the leader's begins.
 
-Rules of this file: pure; ``match`` never falls within a term.
+Rules of this file: it is compiled; pure; ``match`` never falls within a term.
 """
 
 from __future__ import annotations

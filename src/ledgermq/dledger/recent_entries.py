@@ -1,7 +1,7 @@
 """The newest entries, kept in memory as they were written: what followers in step and state machines read.
 
-Rules of this file: pure; batches follow one another without a gap; the oldest are dropped when all
-together are larger than the limit, the newest stays whatever its size.
+Rules of this file: it is compiled; pure; batches follow one another without a gap; the oldest are dropped
+when all together are larger than the limit, the newest stays whatever its size.
 """
 
 from __future__ import annotations

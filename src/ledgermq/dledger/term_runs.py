@@ -2,8 +2,8 @@
 
 A log is a few runs of equal terms, so its whole outline fits a short list however long it is.
 
-Rules of this file: pure; an index outside the log has NO_TERM, but for the one before its first entry, whose
-term a snapshot may have told.
+Rules of this file: it is compiled; pure; an index outside the log has NO_TERM, but for the one before its
+first entry, whose term a snapshot may have told.
 """
 
 from __future__ import annotations
