@@ -3,7 +3,7 @@ GET_MAX_OFFSET, GET_MIN_OFFSET, GET_EARLIEST_MSG_STORETIME, GET_ALL_CONSUMER_OFF
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
@@ -36,12 +36,15 @@ class OffsetHandlers:
         offsets: OffsetTable,
         store: MessageStore,
         now_ms: Callable[[], int],
+        forward: Callable[[Command], Awaitable[Command | None]],
     ) -> None:
+        """``forward`` takes to the master what a slave is asked by clients that know no other yet."""
         self._topics = topics
         self._groups = groups
         self._offsets = offsets
         self._store = store
         self._now_ms = now_ms
+        self._forward = forward
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -63,7 +66,7 @@ class OffsetHandlers:
         offset = self._offsets.consumed(header.consumer_group, header.topic, header.queue_id)
         if offset >= 0:
             return response(header=OffsetReply(offset))
-        if header.set_zero_if_not_found is not False and self._whole_in_memory(header.topic, header.queue_id):
+        if header.set_zero_if_not_found is not False and self._begins_at_zero(header):
             return response(header=OffsetReply(0))
         remark = (
             f"group {header.consumer_group[: names.GROUP_CHARS_MAX]!r} has no offset of "
@@ -71,13 +74,18 @@ class OffsetHandlers:
         )
         return response(ResponseCode.QUERY_NOT_FOUND, remark)
 
-    def _whole_in_memory(self, topic: str, queue_id: int) -> bool:
-        queue = self._store.find_queue(topic.encode(), queue_id)
+    def _begins_at_zero(self, header: QueryConsumerOffset) -> bool:
+        queue = self._store.find_queue(header.topic.encode(), header.queue_id)
         if queue is None or queue.min_offset > 0:
             return False
+        if self._offsets.queues(header.consumer_group, header.topic):
+            # The topic got this queue while the group was at work: it is to miss nothing of it.
+            return True
         return self._store.reader.get(queue, 0, 1, 1).status is GetStatus.FOUND
 
-    def update(self, command: Command, connection: Connection) -> Command:
+    def update(self, command: Command, connection: Connection) -> Command | Awaitable[Command | None]:
+        if self._offsets.following:
+            return self._forward(command)
         header = decode_header(UpdateConsumerOffset, command)
         group, topic, queue_id = header.consumer_group, header.topic, header.queue_id
         if self._groups.find(group) is None:
@@ -89,9 +97,6 @@ class OffsetHandlers:
             raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
         if self._offsets.commit(group, topic, queue_id, header.commit_offset, self._now_ms()):
             return response()
-        if self._offsets.following:
-            remark = "this broker is a slave: progress is kept by the master"
-            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         if self._offsets.reset_pending(group, topic, queue_id):
             return response(remark="not committed: an operator has reset the offset, the next pull takes it")
         remark = f"not committed: the broker keeps {len(self._offsets)} offsets, its limit"

@@ -37,6 +37,15 @@ log: Final = logging.getLogger("ledgermq.broker")
 FILE_NAME: Final = "replicatedMetadata.json"
 
 
+class MasterRecord(msgspec.Struct, tag="master", tag_field="kind"):
+    """A record of its own kind: who takes messages from here on."""
+
+    address: str
+
+
+_MASTER: Final = b'{"kind":"master"'
+
+
 class MetadataFile(msgspec.Struct, rename="camel"):
     """``replicatedMetadata.json``: the state after ``offset`` records."""
 
@@ -87,6 +96,8 @@ class MetadataLog:
         self._saved_offset = -1
         self._saving = False
         self._jobs: StoreJobs | None = None
+        self.master_address = ""
+        """Of the latest that the log names."""
         store.entries.watched = names.METADATA_TOPIC.encode()
         store.entries.on_watched = self._applied
 
@@ -131,6 +142,10 @@ class MetadataLog:
 
     # ---- towards the log ----
 
+    def lead(self, address: str) -> None:
+        """This broker takes messages from here on: the others are to know where. Raises PeerError."""
+        self.append(msgspec.json.encode(MasterRecord(address)))
+
     def append(self, body: bytes) -> None:
         """Append a record. Raises PeerError when this broker does not lead."""
         now_ms = self._now_ms()
@@ -161,6 +176,9 @@ class MetadataLog:
 
     def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
         """Give a record to the journal; the topics that it deletes."""
+        if body.startswith(_MASTER):
+            self.master_address = msgspec.json.decode(body, type=MasterRecord).address
+            return []
         try:
             known = self._journal.committed(body)
         except MetadataError as error:

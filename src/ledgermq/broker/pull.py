@@ -261,7 +261,7 @@ class PullHandlers:
         if result.status is GetStatus.COLD:
             return self._read_cold(pull, queue, result)
         if result.status is GetStatus.FOUND:
-            self._path.allow(_permit(pull, queue))
+            self._path.allow(self._permit(pull, queue))
         return self._answer_or_park(pull, queue, result)
 
     def _get(self, pull: Pull, queue: ConsumeQueue) -> GetResult:
@@ -308,7 +308,26 @@ class PullHandlers:
         if code == ResponseCode.SUCCESS:
             pull.traffic.add(result.count, len(result.payload))
         topic_sys_flag, group_sys_flag = pull.topic.topic_sys_flag, pull.group.group_sys_flag
-        return pull_answer(code, result.status.name, result, topic_sys_flag, group_sys_flag)
+        slave_id = self._slave_id(pull.group)
+        return pull_answer(code, result.status.name, result, topic_sys_flag, group_sys_flag, slave_id)
+
+    def _slave_id(self, group: SubscriptionGroupConfig) -> int:
+        return group.which_broker_when_consume_slowly if self._config.slave_read_enable else 0
+
+    def _permit(self, pull: Pull, queue: ConsumeQueue) -> PullPermit:
+        header = pull.header
+        return PullPermit(
+            header.consumer_group,
+            header.topic,
+            queue,
+            pull.tags,
+            header.sub_version,
+            pull.stated,
+            pull.topic.topic_sys_flag,
+            pull.group.group_sys_flag,
+            self._slave_id(pull.group),
+            pull.traffic,
+        )
 
     # ---- parked pulls ----
 
@@ -363,21 +382,6 @@ class PullHandlers:
     def _release(self, queue: ConsumeQueue, pull: Pull) -> bool:
         self._end(queue, pull)
         return True
-
-
-def _permit(pull: Pull, queue: ConsumeQueue) -> PullPermit:
-    header = pull.header
-    return PullPermit(
-        header.consumer_group,
-        header.topic,
-        queue,
-        pull.tags,
-        header.sub_version,
-        pull.stated,
-        pull.topic.topic_sys_flag,
-        pull.group.group_sys_flag,
-        pull.traffic,
-    )
 
 
 def _unreadable(queue: ConsumeQueue, error: OSError) -> Command:

@@ -40,14 +40,15 @@ Key = tuple[bytes, bytes, int, bytes | None]
 
 
 def pull_answer(
-    code: int, remark: str, result: GetResult, topic_sys_flag: int, group_sys_flag: int
+    code: int, remark: str, result: GetResult, topic_sys_flag: int, group_sys_flag: int, slave_id: int
 ) -> Command:
-    """The answer to a pull (Java: ``PullMessageResponseHeader``)."""
+    """The answer to a pull (Java: ``PullMessageResponseHeader``). ``slave_id``: the broker that consumers far
+    behind are to ask next."""
     answer = Command(code)
     answer.flag = FLAG_RESPONSE
     answer.remark = remark
     answer.ext = {
-        "suggestWhichBrokerId": "0",
+        "suggestWhichBrokerId": str(slave_id) if result.suggest_slave else "0",
         "nextBeginOffset": str(result.next_offset),
         "minOffset": str(result.min_offset),
         "maxOffset": str(result.max_offset),
@@ -75,6 +76,7 @@ class PullPermit:
         stated: SubscriptionData | None,
         topic_sys_flag: int,
         group_sys_flag: int,
+        slave_id: int,
         traffic: Traffic,
     ) -> None:
         self.group: str = group
@@ -85,6 +87,7 @@ class PullPermit:
         self.stated: SubscriptionData | None = stated
         self.topic_sys_flag: int = topic_sys_flag
         self.group_sys_flag: int = group_sys_flag
+        self.slave_id: int = slave_id
         self.traffic: Traffic = traffic
 
 
@@ -147,7 +150,9 @@ class PullPath(FastPath):
         if result.count == 0:
             return False
         self._note(permit, result)
-        answer = pull_answer(SUCCESS, "FOUND", result, permit.topic_sys_flag, permit.group_sys_flag)
+        answer = pull_answer(
+            SUCCESS, "FOUND", result, permit.topic_sys_flag, permit.group_sys_flag, permit.slave_id
+        )
         answer.opaque = pull.opaque
         answer.binary = pull.binary
         connection.send(answer)

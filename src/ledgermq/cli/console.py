@@ -100,7 +100,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], as_json:
 
 
 def calm_collector() -> None:
-    """To be called when a server is up. What is there now stays: the cycle collector need not go over it again.
+    """To be called when a server is up. What is there now stays: the cycle collector need not go over it.
     What comes and goes with messages has no cycles, so it may look seldom."""
     gc.collect()
     gc.freeze()

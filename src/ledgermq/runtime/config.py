@@ -157,6 +157,10 @@ class BrokerConfig(Struct, kw_only=True, rename="camel"):
     notify_consumer_ids_changed_enable: Annotated[
         bool, setting("Tell the members of a group when one comes or goes.", live=True)
     ] = True
+    slave_read_enable: Annotated[
+        bool,
+        setting("Send consumers that are far behind to a slave (whichBrokerWhenConsumeSlowly).", live=True),
+    ] = False
     use_server_side_reset_offset: Annotated[
         bool,
         setting(

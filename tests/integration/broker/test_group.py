@@ -98,6 +98,48 @@ def test_everything_is_there_after_all_have_stopped(tmp_path: Path) -> None:
     run(test(), 60)
 
 
+def test_progress_told_to_a_slave_reaches_the_master(tmp_path: Path) -> None:
+    """A client that has not heard of the new master goes on telling the old one."""
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic()
+            await master.create_group()
+            await sent(master)
+            await group.settled()
+            slave = next(asked for asked in group.running.values() if asked is not master)
+            assert (await slave.commit(1)).code == 0
+            assert master.broker.offsets.consumed(GROUP, TOPIC, 0) == 1
+
+    run(test(), 60)
+
+
+def test_a_consumer_misses_nothing_of_queues_that_a_topic_gets(tmp_path: Path) -> None:
+    """They are not known to it when the first messages come: it is to begin with these, wherever it begins
+    with a topic that is new to it."""
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic(queues=1)
+            await master.create_group()
+            await sent(master)
+            assert (await master.commit(1)).code == 0
+            await master.create_topic(queues=2)
+            await sent(master, queueId=1, body=b"before it knew")
+            await group.settled()
+            await group.stop(group.name_of(master))
+            master = await group.master()
+            answer = await master.ask(
+                RequestCode.QUERY_CONSUMER_OFFSET, consumerGroup=GROUP, topic=TOPIC, queueId=1
+            )
+            assert (answer.code, answer.ext["offset"]) == (0, "0")
+            assert await bodies(master, queue_id=1) == [b"before it knew"]
+
+    run(test(), 60)
+
+
 def test_a_master_that_stops_hands_over(tmp_path: Path) -> None:
     async def test() -> None:
         async with group_of(tmp_path, preferred_leader_id="n1") as group:

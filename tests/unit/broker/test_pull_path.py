@@ -33,7 +33,7 @@ def test_permits_have_a_limit_and_end_with_their_version() -> None:
     permits = cast(dict[Any, PullPermit], path._permits)
 
     def allow(group: str) -> None:
-        path.allow(PullPermit(group, "T", store.queue(b"T", 3), None, 0, None, 0, 0, Traffic()))
+        path.allow(PullPermit(group, "T", store.queue(b"T", 3), None, 0, None, 0, 0, 0, Traffic()))
 
     for n in range(PULL_PERMITS_MAX):
         allow(str(n))
@@ -49,7 +49,7 @@ def test_permits_have_a_limit_and_end_with_their_version() -> None:
 
 def test_an_answer_has_java_s_fields_in_one_place() -> None:
     result = GetResult(GetStatus.FOUND, 7, 1, 2**40, b"records", 3)
-    answer = pull_answer(0, "FOUND", result, 4, 5)
+    answer = pull_answer(0, "FOUND", result, 4, 5, 1)
     assert answer.is_response
     assert answer.ext == {
         "suggestWhichBrokerId": "0",
@@ -65,3 +65,9 @@ def test_an_answer_has_java_s_fields_in_one_place() -> None:
 def test_hexadecimal_digits_at_once() -> None:
     for number in (0, 1, 9, 10, 0xF, 0x10, 0x12345678, 0x9ABCDEF0, 0xFFFFFFFF, 0xA0A0A0A0, 0x09AF90FA):
         assert int(hex_digits(number)).to_bytes(8, "big") == b"%08X" % number
+
+
+def test_who_is_far_behind_is_sent_to_a_slave() -> None:
+    result = GetResult(GetStatus.FOUND, 7, 1, 2**40, b"records", 3)
+    result.suggest_slave = True
+    assert pull_answer(0, "FOUND", result, 0, 0, 2).ext["suggestWhichBrokerId"] == "2"
