@@ -99,11 +99,24 @@ class EntryRecovery(Recovery):
         return int(read_i64_be(head, 8))
 
     def _clear_behind(self, end: int) -> None:
-        """What lies behind is the replicated log's affair."""
+        """What lies behind is the replicated log's affair: it may cut its files off and make them again, so
+        none of them may stay open here."""
+        segments = self._files.segments
+        while segments and segments[-1].base >= end:
+            segment = segments.pop()
+            self._files.release(segment)
+            if segment.fd >= 0:
+                self._disk.close(segment.fd)
+                segment.fd = -1
 
     def _replay_start(self, begin: int, end: int, behind_queues: int) -> int:
-        start = super()._replay_start(begin, end, behind_queues)
-        # A place that is named as a record's is inside an entry.
+        return min(self._entry_at(super()._replay_start(begin, end, behind_queues)), end)
+
+    def _settle_index(self, begin: int, end: int) -> int:
+        return self._entry_at(super()._settle_index(begin, end))
+
+    def _entry_at(self, start: int) -> int:
+        """Where a walk is to begin: a place that is named as a record's is inside an entry."""
         if start - _HEAD >= self._committed.first_pos and self._is_record(start):
-            start -= _HEAD
-        return min(start, end)
+            return start - _HEAD
+        return start

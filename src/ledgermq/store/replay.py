@@ -74,6 +74,8 @@ class Replay:
         while scanner.position < end:
             kind: i64 = scanner.next()
             if kind == RECORD:
+                if scanner.at >= end:
+                    break  # Entries without a record were passed over, the last one before the end too.
                 self._record(scanner)
             elif kind != BLANK and scanner.find_record(scanner.position + 1, end) < 0:
                 break
