@@ -189,29 +189,39 @@ class QuorumCluster:
     # ---- readiness ----
 
     def new_topic(self, topic: str, queue_count: int, timeout_s: float) -> None:
-        """Creates the topic in every group and waits until every member knows it: Java's slaves ask their
-        master for topics every ten seconds.
+        """Creates the topic in every group, once the leaders are settled, and waits until every member knows
+        it: Java's slaves ask their master for topics every ten seconds, and drop what it does not have.
         """
+        self._wait_for_leaders(timeout_s)
         for group in self._groups:
-            with wire.Peer(self.leader(group, timeout_s).address) as peer:
+            known = partial(self._known_everywhere, group, topic, queue_count)
+            eventually(known, timeout_s, what=f"{topic} in {group}, see {self.folder}")
+
+    def _known_everywhere(self, group: str, topic: str, queue_count: int) -> bool:
+        leader = self.leader(group)
+        if not _knows(leader, topic):
+            with suppress(OSError, wire.WireError), wire.Peer(leader.address) as peer:
                 wire.create_topic(peer, topic, queue_count)
-        for member in self.members:
-            eventually(partial(_knows, member, topic), timeout_s, what=f"{topic} at {member.folder}")
+        return all(_knows(member, topic) for member in self.members if member.group == group)
 
     def settle(self, topic: str, queue_count: int, timeout_s: float) -> None:
         """Returns when every machine is up, every group has its master (the preferred one, with several
         groups), and every member has stored what its master had stored when it was asked.
         """
-        eventually(self._all_registered, timeout_s, what=f"all brokers registered, see {self.folder}")
+        self._wait_for_leaders(timeout_s)
         for group in self._groups:
-            if len(self._groups) > 1:
-                preferred = partial(self._led_as_preferred, group)
-                eventually(preferred, timeout_s, what=f"{group} led by {self.preferred(group)}")
             stored = _stored(self.leader(group, timeout_s), topic, queue_count)
             for member in self.members:
                 if member.group == group:
                     caught_up = partial(_has, member, topic, queue_count, stored)
                     eventually(caught_up, timeout_s, what=f"{stored} messages at {member.folder}")
+
+    def _wait_for_leaders(self, timeout_s: float) -> None:
+        eventually(self._all_registered, timeout_s, what=f"all brokers registered, see {self.folder}")
+        if len(self._groups) > 1:
+            for group in self._groups:
+                preferred = partial(self._led_as_preferred, group)
+                eventually(preferred, timeout_s, what=f"{group} led by {self.preferred(group)}")
 
     def _led_as_preferred(self, group: str) -> bool:
         return self.leader(group).node == self.preferred(group)

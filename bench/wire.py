@@ -292,7 +292,7 @@ def create_group(peer: Peer, group: str) -> None:
 
 def standard_json(body: bytes) -> bytes:
     """The same JSON with its integer keys quoted, which Java's name server may leave out."""
-    return re.sub(rb'([{,])(\d+):"', rb'\1"\2":"', body)
+    return re.sub(rb'([{,])(-?\d+):"', rb'\1"\2":"', body)
 
 
 def max_offset(peer: Peer, topic: str, queue_id: int) -> int:

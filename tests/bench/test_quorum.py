@@ -37,4 +37,4 @@ def test_percentiles_are_of_the_nearest_rank():
 def test_masters_of_a_route_as_java_writes_it():
     route = b'{"brokerDatas":[{"brokerAddrs":{0:"h:1",1:"h:2"}},{"brokerAddrs":{2:"h:3"}}],"queueDatas":[]}'
     assert slow_sender.masters(route) == ["h:1"]
-    assert wire.standard_json(b'{"0":"a","b":{12:"c"}}') == b'{"0":"a","b":{"12":"c"}}'
+    assert wire.standard_json(b'{"0":"a","b":{-1:"c"}}') == b'{"0":"a","b":{"-1":"c"}}'
