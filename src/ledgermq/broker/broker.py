@@ -42,6 +42,7 @@ from ledgermq.broker.handlers_progress import ProgressHandlers
 from ledgermq.broker.handlers_query import QueryHandlers
 from ledgermq.broker.handlers_relay import RelayHandlers
 from ledgermq.broker.handlers_reset import ResetHandlers
+from ledgermq.broker.handlers_slave import SlaveHandlers
 from ledgermq.broker.handlers_topic import TopicHandlers
 from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.lost_topics import restore_topics
@@ -64,6 +65,7 @@ from ledgermq.broker.schedule import DelayOffsetFile, Scheduler
 from ledgermq.broker.send import SendHandlers
 from ledgermq.broker.send_back import SendBackHandlers
 from ledgermq.broker.send_path import SendPath
+from ledgermq.broker.side_channel import SideChannel
 from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicFile, TopicTable
@@ -72,7 +74,9 @@ from ledgermq.dledger.node import Node
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
-from ledgermq.remoting.connection import Connection, Handler
+from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.command import Command, PeerError
+from ledgermq.remoting.connection import Connection, Handler, RemotingError
 from ledgermq.remoting.server import Server, bind
 from ledgermq.runtime.clock import monotonic_ms, now_ms, today
 from ledgermq.runtime.config import BrokerSettings
@@ -91,6 +95,8 @@ UPKEEP_SECONDS: Final = 0.25
 LOG_OFFSETS_SECONDS: Final = 0.5
 """So long a group's progress may be known to the master alone."""
 SAVE_METADATA_SECONDS: Final = 10.0
+SIDE_CHANNEL_SECONDS: Final = 2.0
+"""So long a Java master's tables may be known to it alone; its own slaves ask every ten seconds."""
 
 
 def packed_host(ip: str, port: int) -> bytes:
@@ -213,12 +219,24 @@ class Broker:
         self._follow()
         await group.start(self._metadata, self._jobs, self._grown)
         self.node = group.node
+        self._side_client = RemotingClient()
+        self._side_channel = SideChannel(
+            self.settings.broker,
+            self.address,
+            self._journal,
+            self._side_client.invoke,
+            group.java_leader,
+        )
 
     def _lead(self) -> None:
         """This broker leads its group, and knows all of its log."""
         log.info("broker %s is the master now", self.address)
         self._path.refusing = self.failed.is_set()
+        unstated = self._journal.unstated
         self._journal.start_leading()
+        self._metadata.lead(self.address)
+        if unstated:  # a Java leader may have made topics after it was last asked
+            restore_topics(self.topics, self.store, self.topics.data_version.timestamp, now_ms())
         self._scheduler.start()
         self._registrar.set_broker_id(0)
 
@@ -262,7 +280,7 @@ class Broker:
             self.offsets,
             self._scheduler,
             self._metadata.append,
-            unstated=self._group_is_new,
+            unstated=self._group_is_new and self._has_files,
         )
         self._metadata.recover(self._journal, self._jobs, not self._group_is_new)
 
@@ -298,6 +316,7 @@ class Broker:
         offsets = self.files.load(OFFSETS_FILE, OffsetsRead)
         if offsets is not None:
             self.offsets.load(offsets, now_ms())
+        self._has_files = any(file is not None for file in (topics, groups, offsets))
         return 0 if topics is None else topics.data_version.timestamp
 
     def _wire(self) -> dict[int, Handler]:
@@ -392,8 +411,8 @@ class Broker:
         """From now on the tables are written when they change; they have been loaded."""
         topics, groups, offsets, scheduler = self.topics, self.groups, self.offsets, self._scheduler
         track = self.files.track
-        track(TOPICS_FILE, topics.to_file, lambda: topics.data_version.counter, "topic_config_table")
-        track(GROUPS_FILE, groups.to_file, lambda: groups.data_version.counter, "subscription_group_table")
+        track(TOPICS_FILE, topics.to_file, lambda: topics.changes, "topic_config_table")
+        track(GROUPS_FILE, groups.to_file, lambda: groups.changes, "subscription_group_table")
         track(OFFSETS_FILE, offsets.to_file, lambda: offsets.changes)
         track(DELAY_FILE, scheduler.to_file, lambda: scheduler.changes)
         topics.listeners.append(partial(self.files.item_changed, TOPICS_FILE))
@@ -408,15 +427,17 @@ class Broker:
         )  # fmt: skip
         changed = self._settings_changed
         self._jobs = jobs = StoreJobs(self._executor, self._fatal)
+        self._master_client = RemotingClient()
         table: dict[int, Handler] = {}
         for handlers in (
-            OffsetHandlers(topics, groups, offsets, store, now_ms),
+            OffsetHandlers(topics, groups, offsets, store, now_ms, self._to_master),
             TopicHandlers(name, topics, offsets, stats, store, jobs, self.files, release, now_ms),
             QueryHandlers(self.settings.store, topics, clients, store, self._executor),
             ConnectionHandlers(self.address, clients, offsets),
             ProgressHandlers(name, self.address, topics, groups, clients, offsets, stats, store, now_ms),
             ResetHandlers(config, topics, groups, clients, offsets, store, release, now_ms),
             RelayHandlers(name, topics, groups, clients, store),
+            SlaveHandlers(self._scheduler),
             AdminHandlers(
                 self.settings,
                 self._config_path,
@@ -431,6 +452,24 @@ class Broker:
         ):
             table.update(handlers.table())
         return table
+
+    async def _to_master(self, command: Command) -> Command | None:
+        """Pass a request on to the master: who asks does not know it yet."""
+        address = self._metadata.master_address
+        if not address or address == self.address:
+            remark = "this broker is a slave, and no master is known"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
+        passed = Command(command.code)
+        passed.ext = dict(command.ext)
+        passed.body = command.body
+        passed.version = command.version
+        try:
+            if command.is_oneway:
+                await self._master_client.oneway(address, passed)
+                return None
+            return await self._master_client.invoke(address, passed)
+        except RemotingError as error:
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, f"the master {address}: {error}") from None
 
     def _replication_facts(self) -> dict[str, str]:
         return {} if self._group is None else replication_facts(self._group.node)
@@ -480,6 +519,7 @@ class Broker:
             self._chores.every(UPKEEP_SECONDS, self._group.upkeep)
             self._chores.every(LOG_OFFSETS_SECONDS, self._metadata.log_offsets)
             self._chores.every(SAVE_METADATA_SECONDS, self._metadata.save_soon)
+            self._chores.every(SIDE_CHANNEL_SECONDS, self._side_channel.look)
         self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms(), today()))
         self._chores.every(10.0, self._clients_handlers.expire)
         self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
@@ -504,8 +544,11 @@ class Broker:
         await self._registrar.stop()
         await self._commits.drain()
         await self._server.stop()
+        await self._master_client.close()
         self._commits.stop()
         if self._group is not None:
+            await self._side_channel.stop()
+            await self._side_client.close()
             await self._group.stop()
             self._metadata.save()
         await self._jobs.finish()

@@ -16,11 +16,12 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from ledgermq.broker.committed_log import committed_log
 from ledgermq.broker.metadata_log import MetadataFile, MetadataLog
+from ledgermq.broker.side_channel import JavaLeader
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.file_ledger import FileLedger
-from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.node import Node
@@ -30,7 +31,6 @@ from ledgermq.dledger.state_machine import EntryMachine
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
-from ledgermq.store.entry_recovery import CommittedLog
 from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_log
 
@@ -212,6 +212,12 @@ class GroupMember:
     def node(self) -> Node:
         return self._server.nodes[self.settings.group]
 
+    def java_leader(self) -> JavaLeader | None:
+        """The Java member that leads the group, who writes no metadata to the log; None when none does."""
+        node = self.node
+        link = node.links.get(node.leader_id or "")
+        return JavaLeader(link.peer, node.term) if link is not None and link.java else None
+
     @property
     def failed(self) -> asyncio.Event:
         """Set when the member could not go on."""
@@ -287,17 +293,6 @@ class GroupMember:
             self.leading = False
             self.store.entries.follow()
             self.on_follow()
-
-
-def committed_log(ledger: Ledger, file_bytes: int) -> CommittedLog:
-    index = min(ledger.committed_index, ledger.last_index)
-    empty = ledger.last_index < ledger.first_index
-    first_pos = ledger.end_pos if empty else ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
-    first_pos -= first_pos % file_bytes
-    if index < ledger.first_index:
-        return CommittedLog(first_pos, ledger.first_index - 1, first_pos, ledger.end_pos)
-    last = ledger.read(index, 1, index)
-    return CommittedLog(first_pos, index, last.first_pos + len(last.payload), ledger.end_pos)
 
 
 def _nothing() -> None:

@@ -21,7 +21,7 @@ import msgspec
 
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.metadata_journal import MetadataJournal
-from ledgermq.broker.metadata_records import MetadataError, TopicsRecord, decode_record
+from ledgermq.broker.metadata_records import MetadataError, TopicsRecord
 from ledgermq.broker.persistence import ConfigFiles
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.message import names
@@ -120,7 +120,8 @@ class MetadataLog:
             if file is not None:
                 journal.load(bytes(file.state))
                 self._saved_offset = file.offset
-                self._offset = max(self._offset, file.offset)
+                # After a power failure the file may know of more records than the log.
+                self._offset = min(max(self._offset, file.offset), end)
         removed_at = -1
         while self._offset < end:
             record = self._store.record_at(self._queue, self._offset)
@@ -139,6 +140,9 @@ class MetadataLog:
                 removed_at = record.log_offset if removed_at < 0 else removed_at
         if removed_at >= 0:
             self._store.apply_again(removed_at)
+        if self._saved_offset < 0:
+            # From now on a start begins here: Java's files may be behind what is replayed from now on.
+            self.save()
 
     # ---- towards the log ----
 
@@ -180,14 +184,13 @@ class MetadataLog:
             self.master_address = msgspec.json.decode(body, type=MasterRecord).address
             return []
         try:
-            known = self._journal.committed(body)
+            record = self._journal.committed(body)
         except MetadataError as error:
             log.error("metadata record at %d is passed over: %s", log_offset, error)
             return []
-        if not known:
+        if record is None:
             log.warning("metadata record at %d is of a kind that only a newer version knows", log_offset)
             return []
-        record = decode_record(body)
         return [topic.encode() for topic in record.removed] if isinstance(record, TopicsRecord) else []
 
     # ---- snapshots ----
