@@ -42,7 +42,7 @@ from ledgermq.remoting.broker_headers import GroupPage, GroupPageReply, TopicPag
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import RemotingError
-from ledgermq.remoting.headers import decode_body, decode_header, request
+from ledgermq.remoting.headers import decode_body, decode_header, request, request_name
 from ledgermq.remoting.nameserver_headers import MemberGroup
 from ledgermq.remoting.route_data import MASTER_ID, BrokerMemberGroupBody, KvTable
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
@@ -310,12 +310,18 @@ class SideChannel:
         return groups_record(pages, () if told is None else told.items)
 
     async def _read_offsets(self, master: str) -> OffsetsRead:
-        answer = await self._ask(master, request(RequestCode.GET_ALL_CONSUMER_OFFSET))
-        return decode_file(OffsetsRead, answer.body)
+        return await self._read_file(OffsetsRead, master, RequestCode.GET_ALL_CONSUMER_OFFSET)
 
     async def _read_delays(self, master: str) -> DelayOffsetFile:
-        answer = await self._ask(master, request(RequestCode.GET_ALL_DELAY_OFFSET))
-        return decode_file(DelayOffsetFile, answer.body)
+        return await self._read_file(DelayOffsetFile, master, RequestCode.GET_ALL_DELAY_OFFSET)
+
+    async def _read_file(self, kind: type[T], master: str, code: int) -> T:
+        """An answer that is the text of a file."""
+        answer = await self._ask(master, request(code))
+        try:
+            return decode_file(kind, answer.body)
+        except ValueError as error:
+            raise ValueError(f"{request_name(code)} of {master}: {error}") from None
 
     async def _ask(self, address: str, command: Command) -> Command:
         answer = await self._ask_peer(address, command, ASK_TIMEOUT_MS)
