@@ -68,15 +68,14 @@ from ledgermq.broker.send_path import SendPath
 from ledgermq.broker.side_channel import SideChannel
 from ledgermq.broker.stats import SAMPLE_MS, BrokerStats
 from ledgermq.broker.store_jobs import StoreJobs
+from ledgermq.broker.to_master import ToMaster
 from ledgermq.broker.topics import TopicFile, TopicTable
 from ledgermq.broker.traffic import Traffic
 from ledgermq.dledger.node import Node
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
-from ledgermq.remoting.codes import ResponseCode
-from ledgermq.remoting.command import Command, PeerError
-from ledgermq.remoting.connection import Connection, Handler, RemotingError
+from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
 from ledgermq.runtime.clock import monotonic_ms, now_ms, today
 from ledgermq.runtime.config import BrokerSettings
@@ -215,22 +214,17 @@ class Broker:
     async def _join(self, group: GroupMember) -> None:
         """Take part in the group, as a slave until it is known who leads."""
         group.on_lead = self._lead
+        group.on_pause = self._pause
         group.on_follow = self._follow
         self._follow()
         await group.start(self._metadata, self._jobs, self._grown)
         self.node = group.node
-        self._side_client = RemotingClient()
         self._side_channel = SideChannel(
-            self.settings.broker,
-            self.address,
-            self._journal,
-            self._side_client.invoke,
-            group.java_leader,
+            self.settings.broker, self.address, self._journal, self._peers.invoke, group.java_leader
         )
 
     def _lead(self) -> None:
         """This broker leads its group, and knows all of its log."""
-        log.info("broker %s is the master now", self.address)
         self._path.refusing = self.failed.is_set()
         unstated = self._journal.unstated
         self._journal.start_leading()
@@ -238,16 +232,21 @@ class Broker:
         if unstated:  # a Java leader may have made topics after it was last asked
             restore_topics(self.topics, self.store, self.topics.data_version.timestamp, now_ms())
         self._scheduler.start()
-        self._registrar.set_broker_id(0)
+        if self._registrar.set_broker_id(0):
+            log.info("broker %s is the master now", self.address)
+
+    def _pause(self) -> None:
+        """No messages are taken for the moment."""
+        self._path.refusing = True
+        self._commits.commit()  # what this turn of the loop appended is not in the log
+        self._scheduler.stop()
+        self._journal.stop_leading()
 
     def _follow(self) -> None:
         """Another broker leads the group, or will."""
         assert self._group is not None
         log.info("broker %s is a slave now", self.address)
         self._path.refusing = True
-        self._commits.commit()  # what this turn of the loop appended is not in the log
-        self._scheduler.stop()
-        self._journal.stop_leading()
         self._registrar.set_broker_id(slave_id(self._group.settings.self_id))
         # Whoever waits here asks again, and by then perhaps knows where.
         self._pulls.release(self._pulls.parked.queues())
@@ -427,10 +426,11 @@ class Broker:
         )  # fmt: skip
         changed = self._settings_changed
         self._jobs = jobs = StoreJobs(self._executor, self._fatal)
-        self._master_client = RemotingClient()
+        self._peers = RemotingClient()
+        to_master = ToMaster(self._peers, self.address, lambda: self._metadata.master_address)
         table: dict[int, Handler] = {}
         for handlers in (
-            OffsetHandlers(topics, groups, offsets, store, now_ms, self._to_master),
+            OffsetHandlers(topics, groups, offsets, store, now_ms, to_master.pass_on),
             TopicHandlers(name, topics, offsets, stats, store, jobs, self.files, release, now_ms),
             QueryHandlers(self.settings.store, topics, clients, store, self._executor),
             ConnectionHandlers(self.address, clients, offsets),
@@ -452,27 +452,6 @@ class Broker:
         ):
             table.update(handlers.table())
         return table
-
-    async def _to_master(self, command: Command) -> Command | None:
-        """Pass a request on to the master: who asks does not know it yet."""
-        address = self._metadata.master_address
-        if not address or address == self.address:
-            remark = "this broker is a slave, and no master is known"
-            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
-        passed = Command(command.code)
-        passed.ext = dict(command.ext)
-        passed.body = command.body
-        passed.version = command.version
-        try:
-            if command.is_oneway:
-                await self._master_client.oneway(address, passed)
-                return None
-            return await self._master_client.invoke(address, passed)
-        except RemotingError as error:
-            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, f"the master {address}: {error}") from None
-
-    def _replication_facts(self) -> dict[str, str]:
-        return {} if self._group is None else replication_facts(self._group.node)
 
     def _ha_address(self) -> str:
         ip = self.settings.broker.broker_ip2 or self.address.rpartition(":")[0]
@@ -544,11 +523,11 @@ class Broker:
         await self._registrar.stop()
         await self._commits.drain()
         await self._server.stop()
-        await self._master_client.close()
-        self._commits.stop()
         if self._group is not None:
             await self._side_channel.stop()
-            await self._side_client.close()
+        await self._peers.close()
+        self._commits.stop()
+        if self._group is not None:
             await self._group.stop()
             self._metadata.save()
         await self._jobs.finish()

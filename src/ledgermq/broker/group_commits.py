@@ -3,7 +3,8 @@
 What a turn of the loop appends is proposed to the group as consecutive entries; the replies leave when the
 last of them is committed and applied, so whoever reads then sees the message. A turn that the group does not
 take, or whose fate this broker will not learn because it has lost the leadership, is answered with an error
-that makes clients try again.
+that makes clients try again. What waits is counted in bytes, messages and replies; beyond a limit senders are
+told to come back later (``Commits.overloaded``).
 
 Rules of this file: it is compiled; every turn is answered once.
 """
@@ -110,6 +111,8 @@ class GroupCommits(Commits):
                 outbox.held.truncate(0)
                 replies.append((outbox.connection, data))
                 size += len(data)
+        for body in bodies:
+            size += len(body)
         self._waiting_bytes += size
         self._outstanding += 1
         last_bytes: i64 = len(bodies[len(bodies) - 1])

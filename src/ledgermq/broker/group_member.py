@@ -54,6 +54,8 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
         preferred_leader_ids=store.preferred_leader_id,
         mapped_file_size_for_entry_data=store.mapped_file_size_commit_log,
         file_reserved_hours=store.file_reserved_time,
+        # The broker refuses messages by their bytes, before the group would: see GroupCommits.
+        max_pending_requests_num=2**31 - 1,
         # A snapshot for each file of the log that retention may remove; entries are counted in bytes only.
         snapshot_threshold=2**31 - 1,
         snapshot_threshold_bytes=store.mapped_file_size_commit_log,
@@ -133,14 +135,18 @@ class GroupMachine(EntryMachine):
 
 
 class GroupMember:
-    """One broker's part in its group. ``on_lead`` is called when it may take messages, ``on_follow`` when it
-    may not any more."""
+    """One broker's part in its group. ``on_lead`` is called when it may take messages, ``on_pause`` when it may
+    not any more, and ``on_follow`` when it is not the leader any more."""
 
     def __init__(self, settings: BrokerSettings, disk: Disk | None) -> None:
         self.settings = group_settings(settings)
         self.leading = False
+        """Messages are taken."""
         self.on_lead: Callable[[], None] = _nothing
+        self.on_pause: Callable[[], None] = _nothing
         self.on_follow: Callable[[], None] = _nothing
+        self._leader = False
+        """It has been taken for the master, and nobody has heard otherwise."""
         self._broker_settings = settings
         self._disk = disk or Disk()
         self._timer: asyncio.TimerHandle | None = None
@@ -261,7 +267,7 @@ class GroupMember:
 
     def refused(self) -> None:
         """The group did not take something: where the next entry will lie is not known any more."""
-        self._follow()
+        self._pause()
         if self._timer is None and not self._stopping:
             self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again)
 
@@ -273,7 +279,10 @@ class GroupMember:
 
     def _role_changed(self, node: Node) -> None:
         if node.role is not Role.LEADER:
-            self._follow()
+            self._pause()
+            if self._leader:
+                self._leader = False
+                self.on_follow()
         self._look()
 
     def _look(self) -> None:
@@ -284,15 +293,15 @@ class GroupMember:
         # A leader's first entry is of its own term: until it is in the log, the log is not what is led.
         in_term = ledger.last_term == node.term
         if node.role is Role.LEADER and in_term and node.visible_index == ledger.last_index:
-            self.leading = True
+            self.leading = self._leader = True
             self.store.entries.lead(self._ledger.end_pos)
             self.on_lead()
 
-    def _follow(self) -> None:
+    def _pause(self) -> None:
         if self.leading:
             self.leading = False
             self.store.entries.follow()
-            self.on_follow()
+            self.on_pause()
 
 
 def _nothing() -> None:

@@ -10,8 +10,9 @@ tables where they are never changed in place (configs), and copied where they ar
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from ledgermq.broker.metadata_records import (
 )
 from ledgermq.broker.offsets import Queues
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
+
+T = TypeVar("T")
 
 UNLIMITED: Final = sys.maxsize
 
@@ -53,6 +56,11 @@ class MetadataState:
         self.groups_version = DataVersion(timestamp=now_ms)
         self.offsets_version = DataVersion(timestamp=now_ms)
         self.delays_version = DataVersion(timestamp=now_ms)
+        self._sorted: list[str] = []
+        """The names of ``_sorted_of`` before the records of a series, whose last range ended at
+        ``_sorted_from``: a table of a million names is sorted once, not searched for each record."""
+        self._sorted_of: object = None
+        self._sorted_from: str | None = None
 
     # ---- changes ----
 
@@ -69,7 +77,7 @@ class MetadataState:
         return {}
 
     def _replay_topics(self, record: TopicsRecord) -> Touched:
-        gone = dict.fromkeys([*_covered(self.topics, record.exact), *record.removed])
+        gone = dict.fromkeys([*self._in_range(self.topics, record.exact), *record.removed])
         for topic in gone:
             if topic in self._made:
                 self.topics[topic] = self._made[topic]
@@ -80,7 +88,7 @@ class MetadataState:
         return gone | dict.fromkeys(record.items)
 
     def _replay_groups(self, record: GroupsRecord) -> Touched:
-        gone = dict.fromkeys([*_covered(self.groups, record.exact), *record.removed])
+        gone = dict.fromkeys([*self._in_range(self.groups, record.exact), *record.removed])
         for group in gone:
             self.groups.pop(group, None)
         self.groups.update(record.items)
@@ -88,7 +96,7 @@ class MetadataState:
         return gone | dict.fromkeys(record.items)
 
     def _replay_offsets(self, record: OffsetsRecord) -> Touched:
-        gone = dict.fromkeys([*_covered(self.offsets, record.exact), *record.removed])
+        gone = dict.fromkeys([*self._in_range(self.offsets, record.exact), *record.removed])
         for pair in gone:
             self.offsets.pop(pair, None)
             self.resets.pop(pair, None)
@@ -105,6 +113,19 @@ class MetadataState:
                 del self.resets[pair]
         self.offsets_version = record.version.copy()
         return gone | dict.fromkeys(record.items) | dict.fromkeys(record.resets)
+
+    def _in_range(self, table: dict[str, T], exact: Range | None) -> list[str]:
+        """Those names of a table that lie in the range of a record about it."""
+        if exact is None:
+            if self._sorted_of is table:
+                self._sorted_of = None
+            return []
+        low, high = exact
+        if self._sorted_of is not table or self._sorted_from != low:
+            self._sorted, self._sorted_of = sorted(table), table
+        self._sorted_from = high
+        end = len(self._sorted) if high is None else bisect_left(self._sorted, high)
+        return [name for name in self._sorted[bisect_left(self._sorted, low) : end] if name in table]
 
     # ---- stating everything ----
 
@@ -145,10 +166,8 @@ class MetadataState:
         return 2 * name_bytes(pair) + QUEUE_BYTES * (len(self.offsets[pair]) + len(self.resets.get(pair, ())))
 
 
-def _covered(names: Iterable[str], exact: Range | None) -> list[str]:
+def _covered(names: Iterable[str], exact: Range) -> list[str]:
     """Those of ``names`` that lie in the range."""
-    if exact is None:
-        return []
     low, high = exact
     return [name for name in names if low <= name and (high is None or name < high)]
 

@@ -144,6 +144,7 @@ class Registrar:
     ) -> None:
         self._topics = topics
         self._client = client
+        self._broker_id = config.broker_id
         broker = headers.BrokerIdentity(
             broker_name=config.broker_name,
             broker_addr=address,
@@ -175,10 +176,14 @@ class Registrar:
             link.state.outdated()
             link.wake.set()
 
-    def set_broker_id(self, broker_id: int) -> None:
-        """This broker has become master (0) or slave: the name servers hear of it at once."""
+    def set_broker_id(self, broker_id: int) -> bool:
+        """This broker is the master (0) or a slave; a change, True, is told to the name servers at once."""
+        if broker_id == self._broker_id:
+            return False
+        self._broker_id = broker_id
         for link in self._links:
             link.set_broker_id(broker_id)
+        return True
 
     def _topic_changed(self, topic: str) -> None:
         for link in self._links:
