@@ -135,8 +135,8 @@ class GroupMachine(EntryMachine):
 
 
 class GroupMember:
-    """One broker's part in its group. ``on_lead`` is called when it may take messages, ``on_pause`` when it may
-    not any more, and ``on_follow`` when it is not the leader any more."""
+    """One broker's part in its group. ``on_lead`` is called when it may take messages, ``on_pause`` when it
+    may not any more, and ``on_follow`` when it is not the leader any more."""
 
     def __init__(self, settings: BrokerSettings, disk: Disk | None) -> None:
         self.settings = group_settings(settings)
