@@ -38,6 +38,15 @@ BrokerConfigs = Annotated[
         help="broker.conf or TOML. Several: a broker for each, in one process.",
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        min=0,
+        max=65535,
+        help="Serve metrics of DLedger groups to Prometheus here (nowhere); 0: a free port.",
+    ),
+]
 TopicName = Annotated[str, typer.Argument(metavar="TOPIC")]
 
 
@@ -75,12 +84,14 @@ def serve(
     configs: BrokerConfigs = None,
     settings: Settings = None,
     log: Log = None,
+    metrics_port: MetricsPort = None,
     print_json: PrintJson = False,
 ) -> None:
     """Every role in one process: a name server and a broker."""
     from ledgermq.cli.roles import Output, run_all
 
-    run_all(configs or [], settings or [], store, host, port, broker_port, Output(print_json, log))
+    output = Output(print_json, log, metrics_port)
+    run_all(configs or [], settings or [], store, host, port, broker_port, output)
 
 
 @app.command()
@@ -119,6 +130,7 @@ def broker(
     ] = None,
     settings: Settings = None,
     log: Log = None,
+    metrics_port: MetricsPort = None,
     print_json: PrintJson = False,
     while_stdin: Annotated[
         bool, typer.Option("--while-stdin", help="Stop when standard input ends: with who started it.")
@@ -127,7 +139,7 @@ def broker(
     """A broker alone, or several in one process, which register with their name servers."""
     from ledgermq.cli.roles import Output, run_brokers
 
-    output = Output(print_json, log, while_stdin)
+    output = Output(print_json, log, metrics_port, while_stdin)
     run_brokers(configs or [], settings or [], name_servers, store, host, port, output)
 
 

@@ -50,13 +50,14 @@ from ledgermq.store.errors import StoreError
 
 if TYPE_CHECKING:
     from ledgermq.broker.broker import Broker
+    from ledgermq.cli.metrics import MetricsServer
     from ledgermq.nameserver.server import NameServer
 
 log: Final = logging.getLogger("ledgermq.cli")
 
 S = TypeVar("S", BrokerSettings, NameServerSettings)
 
-Role: TypeAlias = "Broker | NameServer"
+Role: TypeAlias = "Broker | NameServer | MetricsServer"
 
 _BLOCK: Final = (("broker", "broker"), ("fast port", "fast_port"), ("store", "store"))
 """What the block says of a broker that is alone, and the name of the fact."""
@@ -68,6 +69,8 @@ class Output:
 
     print_json: bool
     log: str | None
+    metrics_port: int | None = None
+    """Where Prometheus finds metrics; None: nowhere."""
     while_stdin: bool = False
     """End as with SIGTERM when standard input ends: whoever started this process is gone."""
 
@@ -92,6 +95,7 @@ class Roles:
     notices: list[Notice] = field(default_factory=list)
     name_server_address: str = ""
     """``host:port``, as clients can reach it from here."""
+    metrics_url: str = ""
 
 
 class CannotStartError(Exception):
@@ -268,6 +272,8 @@ async def _serve(roles: Roles, output: Output, log_path: Path | None) -> int:
     running: dict[Role, None] = {}
     try:
         await _start(roles, running)
+        if output.metrics_port is not None:
+            await _start_metrics(roles, running, output.metrics_port)
         calm_collector()
         if output.print_json:
             _print_facts(roles, log_path)
@@ -344,6 +350,25 @@ async def _start(roles: Roles, running: dict[Role, None]) -> None:
             raise end
 
 
+async def _start_metrics(roles: Roles, running: dict[Role, None], port: int) -> None:
+    """Raises CannotStartError."""
+    from ledgermq.broker.replication_facts import replication_facts
+    from ledgermq.cli.metrics import MetricsServer, metrics_text
+
+    def page() -> str:
+        nodes = [broker.node for broker in roles.brokers if broker.node is not None]
+        return metrics_text([replication_facts(node) for node in nodes])
+
+    server = MetricsServer(page)
+    host = roles.brokers[0].settings.remoting.bind_address
+    try:
+        port = await server.start(host, port)
+    except OSError as error:
+        raise _cannot_start("metrics endpoint", error, "--metrics-port") from None
+    running[server] = None
+    roles.metrics_url = f"http://{_reachable(host, port)}/metrics"
+
+
 def _reachable(host: str, port: int) -> str:
     """Where a server that listens on ``host`` is reached from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -373,6 +398,8 @@ def _print_facts(roles: Roles, log_path: Path | None) -> None:
     elif brokers:
         del brokers[0]["name"]
         facts |= brokers[0]
+    if roles.metrics_url:
+        facts["metrics"] = roles.metrics_url
     if log_path is not None:
         facts["log"] = str(log_path.absolute())
     print(json.dumps(facts), flush=True)
@@ -401,6 +428,8 @@ def _print_block(roles: Roles, log_path: Path | None) -> None:
             lines.append(_line("broker", f"{facts['broker']} {facts['name']}, store {facts['store']}"))
         else:
             lines += [_line(role, facts[key]) for role, key in _BLOCK]
+    if roles.metrics_url:
+        lines.append(_line("metrics", roles.metrics_url))
     if log_path is not None:
         lines.append(_line("log", str(log_path.absolute())))
     lines.append(_next_thing(roles))

@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,55 @@ def test_two_brokers_need_stores_and_ports_of_their_own(tmp_path: Path, flag: tu
     key = {"--store": "storePathRootDir", "--port": "listenPort"}[flag[0]]
     assert status == 2
     assert line == f"a.conf and b.conf both have {key}={flag[1]}: each broker needs its own"
+
+
+def a_group_of_one(folder: Path) -> list[str]:
+    """Flags for a broker that is its whole group."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        peers = f"n0-127.0.0.1:{held.getsockname()[1]}"
+    settings = {
+        "brokerName": "a",
+        "enableDLegerCommitLog": "true",
+        "dLegerPeers": peers,
+        "dLegerSelfId": "n0",
+    }
+    settings["mappedFileSizeCommitLog"] = "8388608"
+    flags = ["--store", str(folder), "--port", "0"]
+    return [*flags, *(part for key, text in settings.items() for part in ("--set", f"{key}={text}"))]
+
+
+def http(url: str, method: str = "GET") -> tuple[int, str, str]:
+    """Status, type and body."""
+    request = urllib.request.Request(url, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS_MAX) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_metrics(tmp_path: Path) -> None:
+    arguments = ["serve", *a_group_of_one(tmp_path / "s"), "--metrics-port", "0", "--print-json"]
+    with started(tmp_path, *arguments) as process:
+        url = facts(process)["metrics"]
+        while 'ledgermq_dledger_leads{group="a",member="n0"} 1' not in (page := http(url)[2]).splitlines():
+            assert page.startswith("# HELP")
+        assert http(url)[:2] == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert http(f"{url}?name=x")[0] == 200
+        assert http(url, "HEAD")[::2] == (200, "")
+        assert http(url.removesuffix("metrics"))[0] == 404
+        assert http(url, "POST")[0] == 405
+        # Who says nothing, or too much, troubles nobody else.
+        host, port = url.split("/")[2].split(":")
+        with socket.create_connection((host, int(port))), socket.create_connection((host, int(port))) as big:
+            with suppress(OSError):
+                big.sendall(b"GET /" + b"x" * 100_000)
+            assert http(url)[0] == 200
+        refused = refusal(tmp_path, "broker", "--port", "0", "--store", "other", "--metrics-port", port)
+        assert refused[0] == 1
+        assert refused[1].startswith(f"the metrics endpoint cannot start: cannot listen on {host}:{port}: ")
+        assert end(process)[:2] == (0, "")
 
 
 def test_it_ends_with_its_standard_input(tmp_path: Path) -> None:
