@@ -49,6 +49,23 @@ class TestTopics:
         )
         assert list(state.topics) == ["a", "d", "c"]
 
+    def test_a_series_that_was_cut_off_and_another(self) -> None:
+        """What the first brought is not there any more when the second does not state it."""
+        state = MetadataState({})
+
+        def state_range(low: str, high: str | None, names: str) -> None:
+            items = {name: TopicConfig(topic_name=name) for name in names}
+            state.replay(TopicsRecord(version=VERSION, exact=(low, high), items=items))
+
+        state_range("", "c", "ab")
+        state_range("c", "e", "cd")
+        state_range("", "b", "")
+        state_range("b", "d", "b")
+        assert sorted(state.topics) == ["b", "d"]
+        state.replay(TopicsRecord(version=VERSION, items={"x": TopicConfig(topic_name="x")}))
+        state_range("d", None, "e")
+        assert sorted(state.topics) == ["b", "e"]
+
 
 class TestOffsets:
     @pytest.mark.parametrize(
