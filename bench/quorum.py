@@ -35,6 +35,8 @@ from bench.quorum_cluster import NODES, QuorumCluster, jvm_options, running_quor
 from bench.report import Figure
 from bench.wire import WireError
 
+STOCK_POLL_S = 30
+"""How often a stock client asks for routes."""
 THREE_GROUPS = ("broker-a", "broker-b", "broker-c")
 
 
@@ -178,13 +180,16 @@ def failover(
     """
     settings = bench.settings
     kills = settings.java_kills if bench.kind.side.is_java else settings.kills
-    if not poll_ms and len(groups) == 1:
+    waits_for_route = not poll_ms and len(groups) == 1
+    if waits_for_route:
         kills = min(kills, settings.stock_kills)
     gaps_ms: list[float] = []
     with bench.cluster(groups) as cluster:
         sender = bench.clients.slow_sender(cluster, TOPIC, poll_ms=poll_ms, interval_ms=10, threads=threads)
         for number in range(kills):
             cluster.settle(TOPIC, QUEUE_COUNT, settings.timeout_s)
+            if waits_for_route:  # the last kill ended when a route was asked for: spread them in between
+                time.sleep(STOCK_POLL_S * (number + 0.5) / kills)
             settled_ns = time.monotonic_ns()
             _acknowledged(sender, settled_ns, set(), settings.timeout_s)
             node = cluster.leader(groups[number % len(groups)]).node
