@@ -55,8 +55,8 @@ GROUPS_MAX: Final = 100_000
 FORBIDDEN_TOPICS_MAX: Final = 10_000
 """Topics that one group can be kept from reading."""
 OFFSETS_MAX: Final = 5_000_000
-"""Offsets kept in all (about 100 bytes each, twice that in a DLedger group): beyond it new queues are refused,
-known ones still move."""
+"""Offsets kept in all (about 100 bytes each, twice that in a DLedger group): beyond it new queues are
+refused, known ones still move."""
 MEMBERS_MAX: Final = 500_000
 """Registrations (a client times its groups) in all; about 300 bytes each."""
 SUBSCRIPTIONS_PER_GROUP_MAX: Final = 10_000
