@@ -30,7 +30,7 @@ from ledgermq.broker.chores import Chores
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.group_commits import GroupCommits
-from ledgermq.broker.group_member import GroupMember, slave_id
+from ledgermq.broker.group_member import GroupMember, refuse_group_member, slave_id
 from ledgermq.broker.groups import GroupFile, GroupTable
 from ledgermq.broker.handlers_admin import AdminHandlers
 from ledgermq.broker.handlers_client import ClientHandlers
@@ -198,6 +198,7 @@ class Broker:
             self._group = GroupMember(self.settings, self._disk)
             self.store = self._group.open(self._store_host)
         else:
+            refuse_group_member(self.settings.store.store_path_root_dir)
             self.store = MessageStore(self.settings.store, self._store_host, self._disk)
         try:
             self._recovered = self.store.open()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
@@ -31,6 +32,7 @@ from ledgermq.dledger.state_machine import EntryMachine
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
+from ledgermq.store.errors import StoreError
 from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_log
 
@@ -62,6 +64,17 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
     )
     made.check()
     return made
+
+
+def refuse_group_member(root: str) -> None:
+    """Raise StoreError where the store's messages are in the log of a group: without that log, queues would
+    be cut down to what was there before."""
+    for data in Path(root).glob("dledger-n*/data"):
+        if any(data.iterdir()):
+            raise StoreError(
+                f"the log of {root} is a DLedger group's, in {data.parent}: set enableDLegerCommitLog=true, "
+                "or move that directory away to go on without the messages in it"
+            )
 
 
 def slave_id(self_id: str) -> int:

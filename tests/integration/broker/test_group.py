@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
+from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run, settings_for
 from tests.integration.broker.groups import BrokerGroup, group_of, until
 from tests.integration.broker.messages import bodies, pulled, refused, sent, unit
 
+from ledgermq.broker.broker import Broker
 from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.store.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
@@ -245,5 +247,7 @@ def test_a_master_with_its_slave_becomes_a_group_in_place(tmp_path: Path) -> Non
             master = await group.master()
             assert await bodies(master) == [b"%d" % n for n in range(6)]
             assert (await sent(master, body=b"6"))["queueOffset"] == "6"
+        with pytest.raises(StoreError, match="enableDLegerCommitLog=true"):
+            await Broker(settings_for(tmp_path / "n0")).start()
 
     run(test(), 60)
