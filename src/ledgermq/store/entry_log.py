@@ -20,6 +20,7 @@ applied entries; ``end`` and the queues' ``next_offset`` may be ahead while this
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -47,6 +48,8 @@ from ledgermq.store.log_files import LogFiles, LogSegment
 from ledgermq.store.log_scan import BLANK, RECORD
 from ledgermq.store.queue_table import QueueTable
 from ledgermq.store.replay import GAP_UNITS_MAX, PRE_BLANK_SIZE, can_be_topic
+
+log: Final = logging.getLogger("ledgermq.store")
 
 NOT_LEADING: Final = "this broker is a slave: its group's leader takes messages"
 
@@ -79,6 +82,8 @@ class EntryLog(CommitLog):
         """Queues whose ``next_offset`` is or was ahead of what is applied; each once."""
         self._records: EntryRecords = EntryRecords(disk, files)
         self._grown: list[ConsumeQueue] = []
+        self._keys_lost: bool = False
+        """The index had no room for the last keys."""
         self._property_scan: PropertyScan = PropertyScan()
 
     # ---- leading ---------------------------------------------------------------------------------------
@@ -241,15 +246,28 @@ class EntryLog(CommitLog):
         self.confirmed = records.position
         if not self.leading:
             self.end = records.position
-        index = self.index
-        if index is not None:
-            index.reserve()
-            index.publish()
+        self._publish_keys()
         grown = self._grown
         self._grown = []
         for queue in grown:
             queue.unconfirmed = False
         return grown
+
+    def _publish_keys(self) -> None:
+        index = self.index
+        if index is None:
+            return
+        try:
+            index.reserve()
+        except OSError as error:
+            # The messages are committed and must be delivered: better without their keys than not at all.
+            index.forget_gathered()
+            if not self._keys_lost:
+                log.error("messages cannot be found by their keys from %d on: %s", self.written, error)
+            self._keys_lost = True
+            return
+        self._keys_lost = False
+        index.publish()
 
     def apply_again(self, scanner: EntryScanner) -> None:
         """Go through applied entries once more, from where ``scanner`` stands, for queues that were removed:
@@ -319,7 +337,10 @@ class EntryLog(CommitLog):
         """Messages before this one are not in the log any more (this replica began behind them)."""
         missing: i64 = queue_offset - queue.written_offset
         if (queue.written_offset == 0 and queue.first_offset < 0) or missing > GAP_UNITS_MAX:
+            ahead: i64 = queue.next_offset
             queue.set_position(queue_offset, queue_offset, 0)
+            if ahead > queue_offset:
+                queue.next_offset = ahead  # Given out behind a topic's deletion: see :meth:`go_on`.
             return
         while queue.written_offset < queue_offset:
             queue.put(0, PRE_BLANK_SIZE, 0)
@@ -342,6 +363,7 @@ class EntryLog(CommitLog):
     def begin_anew(self, pos: i64) -> None:
         """A snapshot has replaced the log, which goes on at ``pos``: no message of before is there."""
         files = self.files
+        files.flushed = pos  # What is given up is not to be flushed any more.
         segments = files.segments
         while len(segments) > 0:
             files.release(segments.pop())
