@@ -24,6 +24,8 @@ from ledgermq.runtime.limits import WAITING_READS_MAX
 
 log: Final = logging.getLogger("ledgermq.dledger")
 
+_LEADER: Final = Role.LEADER
+
 Got = Callable[[int, Entries | None], None]
 
 
@@ -74,7 +76,7 @@ class ClientRequests:
         core = self._driver.running()
         if self._driver.is_full and core.leader_id in (None, self._self_id):
             raise Refused(DLedgerCode.DISK_FULL, f"{self._self_id} takes no entries: its disk is full")
-        if core.role is not Role.LEADER:
+        if core.role is not _LEADER:
             text = f"{self._self_id} does not lead, {core.leader_id or 'nobody'} does"
             raise Refused(DLedgerCode.NOT_LEADER, text)
         return core

@@ -18,7 +18,7 @@ Safety, each rule tested by a mutant in the simulator:
 * A follower commits nothing beyond what is verified in this term.
 * Nothing committed is truncated.
 
-Rules of this file: pure; ``_become`` alone changes the role.
+Rules of this file: it is compiled; pure; ``_become`` alone changes the role.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class Core:
 
     def persisted(self, index: int, term: int) -> None:
         """The ledger is durable up to this entry. Ignored when the entry is gone: other bytes stand there."""
-        if self.term_at(index) != term or index <= self._member.persisted_index:
+        if index <= self._member.persisted_index or self.term_at(index) != term:
             return
         self._member.persisted_index = index
         if self._leader is not None:

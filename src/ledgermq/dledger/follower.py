@@ -5,8 +5,8 @@ term: at the commit index, for every leader has what is committed, or after a re
 that is of the term. COMPARE raises it, TRUNCATE makes the log end there, APPEND is taken only directly behind
 it. So an APPEND needs to tell nothing of the entry before, as Java's does not.
 
-Rules of this file: pure. Nothing committed is ever cut, whoever asks; nothing beyond ``verified`` is
-committed; whatever says that the logs agree leaves after the entries are durable.
+Rules of this file: it is compiled; pure. Nothing committed is ever cut, whoever asks; nothing beyond
+``verified`` is committed; whatever says that the logs agree leaves after the entries are durable.
 """
 
 from __future__ import annotations

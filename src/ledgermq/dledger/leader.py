@@ -1,8 +1,8 @@
 """What the leader of one term does: heartbeats, followers' logs, the commit index, reads, handing over.
 
-Rules of this file: pure; made when a term is won and dropped when it ends, so that nothing of a term outlives
-it. The leader's own log counts like a follower's: as far as it is durable. Only entries of its own term are
-committed by counting; older ones are committed with them.
+Rules of this file: it is compiled; pure; made when a term is won and dropped when it ends, so that nothing of
+a term outlives it. The leader's own log counts like a follower's: as far as it is durable. Only entries of
+its own term are committed by counting; older ones are committed with them.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ class Leader:
         """Commit what a quorum has durably, if the last of it is of this term."""
         member = self._member
         index = member.persisted_index
-        if member.quorum > 1:
-            matches = sorted((progress.match for progress in self.progress.values()), reverse=True)
+        if index > member.commit_index and member.quorum > 1:
+            matches = sorted([progress.match for progress in self.progress.values()], reverse=True)
             index = min(index, matches[member.quorum - 2])
-        if member.log.term_at(index) == self.term:
+        if index > member.commit_index and member.log.term_at(index) == self.term:
             member.commit(index)
         while self._proposals and self._proposals[0].last_index <= member.commit_index:
             self._proposals.popleft()

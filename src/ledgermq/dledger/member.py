@@ -1,7 +1,7 @@
 """What a member's roles share: its settings, its log's outline, how far it is durable and committed, and the
 effects that wait to be taken.
 
-Rules of this file: pure; ``commit_index`` never falls but by a reset, and stays at or below
+Rules of this file: it is compiled; pure; ``commit_index`` never falls but by a reset, and stays at or below
 ``persisted_index``.
 """
 

@@ -3,7 +3,7 @@
 A read notes the commit index of its leader and waits until a round of heartbeats, sent after it came, has
 been answered by a quorum: then no newer leader had committed anything before the read began.
 
-Rules of this file: pure; reads leave in the order in which they came.
+Rules of this file: it is compiled; pure; reads leave in the order in which they came.
 """
 
 from __future__ import annotations
