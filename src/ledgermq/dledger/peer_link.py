@@ -17,6 +17,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol, cast
 
 from ledgermq.dledger.codes import DLedgerRequest
@@ -175,7 +176,7 @@ class PeerLink:
                 self._complain(f"cannot be reached: {error}")
             else:
                 ended = asyncio.Event()
-                connection.close_listeners.append(lambda _, ended=ended: ended.set())  # type: ignore[misc]
+                connection.close_listeners.append(partial(_set, ended))
                 wait_ms = await self._use(connection, ended, wait_ms)
             await asyncio.sleep(wait_ms / 1000)
             wait_ms = min(2 * wait_ms, RECONNECT_MS_MAX)
@@ -253,3 +254,7 @@ class PeerLink:
 
 def _ignore(connection: Connection) -> None:
     return None
+
+
+def _set(event: asyncio.Event, connection: Connection) -> None:
+    event.set()

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from ledgermq.dledger.codes import DLedgerCode
@@ -69,7 +70,7 @@ class SnapshotSender:
         meta = opened.meta
         offset = 0
         while True:
-            data = await _on_worker(worker, lambda at=offset: opened.read(SNAPSHOT_PIECE_BYTES, at))  # type: ignore[misc]
+            data = await _on_worker(worker, partial(opened.read, SNAPSHOT_PIECE_BYTES, offset))
             done = offset + len(data) >= opened.data_bytes
             piece = InstallSnapshot(
                 self._term,

@@ -119,11 +119,11 @@ def test_entries_whose_write_failed_do_not_come_back_to_life(share: float):
         whole(fd, data[: int(len(data) * share)], offset)
         raise OSError(5, "I/O error")
 
-    disk.pwrite = half  # type: ignore[method-assign]
+    disk.pwrite = half  # type: ignore[method-assign]  # it fails as the test says
     with pytest.raises(OSError, match="I/O error"):
         ledger.append_bodies(1, 1, [b"lost"] * 4)
     assert ledger.last_index == 0
-    disk.pwrite = whole  # type: ignore[method-assign]
+    disk.pwrite = whole  # type: ignore[method-assign]  # it fails as the test says
     ledger.append_bodies(1, 1, [b"new!"])
     disk.kill()
     assert items_of(open_ledger(disk)) == [(1, b"kept"), (1, b"new!")]

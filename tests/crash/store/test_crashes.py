@@ -164,12 +164,12 @@ def test_a_refused_message_does_not_come_back_to_life():
             pwrite(fd, data[: int(len(data) * share)], offset)
             raise OSError(5, "I/O error")
 
-        disk.pwrite = half  # type: ignore[method-assign]
+        disk.pwrite = half  # type: ignore[method-assign]  # it fails as the test says
         for _ in range(4):
             send(store, ledger, rng)
         with pytest.raises(StoreWriteError):
             store.log.commit_pending()
-        disk.pwrite = failing  # type: ignore[method-assign]
+        disk.pwrite = failing  # type: ignore[method-assign]  # it fails as the test says
         del ledger.sent[1:]
         send(store, ledger, rng)
         store.log.commit_pending()

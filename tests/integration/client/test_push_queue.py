@@ -375,7 +375,7 @@ def test_an_unknown_start_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) ->
                 raise answer
             return answer
 
-        bench.broker.find = find  # type: ignore[method-assign]
+        bench.broker.find = find  # type: ignore[method-assign]  # it fails as the test says
         listening.automatic = True
         bench.unordered()
         await until(lambda: bench.committed() == 4)

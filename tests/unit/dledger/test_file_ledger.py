@@ -198,7 +198,7 @@ def test_a_damaged_entry_is_an_error_when_it_is_read():
 
 def test_a_directory_is_used_by_one():
     disk, _ = filled()
-    disk.lock = lambda fd: 4711  # type: ignore[method-assign]
+    disk.lock = lambda fd: 4711  # type: ignore[method-assign]  # it fails as the test says
     assert "pid 4711" in refused(disk)
 
 

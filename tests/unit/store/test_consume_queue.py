@@ -128,7 +128,7 @@ def test_a_write_that_fails_in_the_second_file_keeps_the_rest():
             raise OSError(28, "no space left on device")
         pwrite(fd, data, offset)
 
-    disk.pwrite = second_fails  # type: ignore[method-assign]
+    disk.pwrite = second_fails  # type: ignore[method-assign]  # it fails as the test says
     with pytest.raises(OSError, match="space"):
         q.files.write_tail(q)
     assert (q.stored_offset, q.tail_bytes()) == (8, 12 * 20)
