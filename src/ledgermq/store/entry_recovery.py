@@ -18,7 +18,7 @@ from ledgermq.store.disk import Disk
 from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryScanner
 from ledgermq.store.key_index import KeyIndex
 from ledgermq.store.log_files import LogFiles
-from ledgermq.store.log_scan import LogScanner
+from ledgermq.store.log_scan import RECORD, LogScanner
 from ledgermq.store.queue_recovery import QueueRecovery
 from ledgermq.store.queue_table import QueueTable
 from ledgermq.store.recovery import Evidence, Recovery
@@ -78,16 +78,32 @@ class EntryRecovery(Recovery):
 
     def _find_end(self, queues: QueueRecovery) -> int:
         committed = self._committed
-        newest, size = queues.newest_record()
         self.last_record = self._log_begin()
-        if not self._is_record(newest):
-            return committed.committed_end
-        end = newest + size
-        self.last_record = newest
-        if committed.committed_end < end <= committed.end:
-            self.applied_index = self._index_of(newest)
-            return end
-        return committed.committed_end
+        end = committed.committed_end
+        for newest in (queues.newest_record()[0], self._newest_indexed()):
+            scanner = LogScanner(self._disk, self._files, True)
+            scanner.position = newest
+            if self._files.at(newest) is None or scanner.next() != RECORD:
+                continue
+            self.last_record = max(self.last_record, newest)
+            if end < scanner.position <= committed.end:
+                end = int(scanner.position)
+                self.applied_index = self._index_of(newest)
+        return end
+
+    def _newest_indexed(self) -> int:
+        """Log offset of the newest record that the index names, -1 for none. A process that is killed loses
+        the newest units of queues, but nothing of the index."""
+        index = self._index
+        if index is None:
+            return -1
+        for name in reversed(self._disk.list_directory(index.directory)):
+            file = index.open_file(name)
+            named = name.isdecimal() and file.is_whole() and file.count > 1
+            file.unmap()
+            if named:
+                return int(file.end_offset)
+        return -1
 
     def _index_of(self, record: int) -> int:
         """The index of the entry around the record at log offset ``record``."""

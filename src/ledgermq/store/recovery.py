@@ -387,11 +387,12 @@ class Recovery:
             return end
         evidence = self._evidence
         kept: list[IndexFile] = []
+        doomed: list[str] = []
         dropped = False
         for name in self._disk.list_directory(index.directory):
             file = index.open_file(name)
             if dropped:
-                self._disk.unlink(file.path)
+                doomed.append(file.path)
                 continue
             whole = name.isdecimal() and file.is_whole()
             decision = decide_index(
@@ -406,7 +407,7 @@ class Recovery:
             )
             if decision is Index.DROP:
                 file.unmap()
-                self._disk.unlink(file.path)
+                doomed.append(file.path)
                 self.report.dropped_indexes += 1
                 dropped = True
                 continue
@@ -417,6 +418,8 @@ class Recovery:
                 dropped = file.room() > 0
             file.unmap()
             kept.append(file)
+        for path in reversed(doomed):  # The newest first: a crash must not leave a gap that nobody would see.
+            self._disk.unlink(path)
         index.use_files(kept, 0, end if evidence.clean else self._noted_index_offset())
         return self._index_start(index, begin, end)
 

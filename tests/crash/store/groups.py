@@ -10,6 +10,7 @@ import random
 
 from tests.crash.store.sim_disk import SimDisk
 from tests.unit.store.replicas import FILE_BYTES, Replica
+from tests.unit.store.stores import BEGIN_MS
 
 from ledgermq.dledger.entries import split_bodies
 from ledgermq.message.record import RecordError, decode_record, enters_queue
@@ -87,7 +88,9 @@ class Group:
             return
         self.sent += 1
         properties = b"UNIQ_KEY\x01K%d\x02TAGS\x01T%d\x02" % (self.sent, self.sent % 3)
-        self.leader.put(topic, queue_id, b"%d:" % self.sent + b"x" * size, properties, sys_flag)
+        body = b"%d:" % self.sent + b"x" * size
+        # Time goes on: what a checkpoint says of full index files it says by their time.
+        self.leader.put(topic, queue_id, body, properties, sys_flag, BEGIN_MS + self.sent)
 
     def propose(self) -> None:
         if self.leader is not None:
@@ -162,7 +165,7 @@ class Group:
 
     def upkeep(self, member: Member) -> None:
         self.minutes += 1
-        for job in member.store.upkeep(1_700_000_000_000 + self.minutes * 61_000):
+        for job in member.store.upkeep(BEGIN_MS + self.minutes * 61_000):
             job()
 
     def note(self, member: Member) -> None:

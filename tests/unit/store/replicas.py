@@ -85,12 +85,13 @@ class Replica:
         body: bytes = b"body",
         properties: bytes = b"",
         sys_flag: int = 0,
+        store_ms: int = BEGIN_MS,
     ) -> int:
         scan = PropertyScan()
         scan.scan(properties)
         queue = self.store.queue(topic, queue_id)
         return int(
-            self.log.append(queue, 0, sys_flag, BEGIN_MS, HOST, BEGIN_MS, 0, 0, body, properties, scan)
+            self.log.append(queue, 0, sys_flag, store_ms, HOST, store_ms, 0, 0, body, properties, scan)
         )
 
     def propose(self) -> list[int]:
