@@ -23,11 +23,13 @@ from ledgermq.broker.side_channel import JavaLeader
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.file_ledger import FileLedger
+from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.member import Refused
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.node import Node
 from ledgermq.dledger.server import DLedgerServer
-from ledgermq.dledger.settings import DLedgerSettings
+from ledgermq.dledger.settings import DLedgerSettings, SettingsError
+from ledgermq.dledger.snapshots import SnapshotError
 from ledgermq.dledger.state_machine import EntryMachine
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
@@ -46,9 +48,12 @@ LOOK_AGAIN_SECONDS: Final = 0.05
 def group_settings(settings: BrokerSettings) -> DLedgerSettings:
     """The settings of the group's member. Raises SettingsError."""
     store = settings.store
+    for key, text in (("dLegerPeers", store.dleger_peers), ("dLegerSelfId", store.dleger_self_id)):
+        if not text:
+            raise SettingsError(f"enableDLegerCommitLog=true needs {key}, which is not set")
     made = DLedgerSettings(
         group=store.dleger_group or settings.broker.broker_name,
-        self_id=store.dleger_self_id or "n0",
+        self_id=store.dleger_self_id,
         peers=store.dleger_peers,
         bind_address=settings.remoting.bind_address,
         store_base_dir=store.store_path_root_dir,
@@ -115,11 +120,15 @@ class GroupMachine(EntryMachine):
         self._on_growth = on_growth
         self._applied = applied
         self._read: GroupSnapshot | None = None
+        self._ends: tuple[int, int, dict[str, dict[str, int]]] | None = None
+        """Of a snapshot: its last entry, where the next one lies, and the queues' ends then."""
 
     def apply_entries(self, entries: Entries) -> None:
         grown = self._entries.apply(entries.payload, entries.first_pos)
         if grown:
             self._on_growth(grown)
+        if self._ends is not None:
+            self._raise_ends(entries.last_index)
         self._applied()
 
     def freeze(self) -> Callable[[BinaryIO], None]:
@@ -139,12 +148,24 @@ class GroupMachine(EntryMachine):
     def loaded(self, last_index: int, next_pos: int) -> None:
         snapshot, self._read = self._read, None
         assert snapshot is not None, "load comes before loaded"
-        if last_index <= self.recovered_index:
-            self._store.raise_ends(snapshot.queue_ends)
-            return
+        self._ends = None
         log.info("the log goes on behind a snapshot, after entry %d", last_index)
         self._run(self._store.begin_anew(snapshot.queue_ends, next_pos))
         self._metadata.install(snapshot.metadata)
+
+    def remembered(self, last_index: int, next_pos: int) -> None:
+        snapshot, self._read = self._read, None
+        assert snapshot is not None, "load comes before remembered"
+        self._ends = last_index, next_pos, snapshot.queue_ends
+        self._raise_ends(self.recovered_index)
+
+    def _raise_ends(self, applied_index: int) -> None:
+        """Once everything up to the snapshot is applied, queues that are behind it lack messages that the log
+        has no more."""
+        if self._ends is not None and self._ends[0] <= applied_index:
+            _, next_pos, ends = self._ends
+            self._ends = None
+            self._store.raise_ends(ends, next_pos)
 
 
 class GroupMember:
@@ -168,7 +189,13 @@ class GroupMember:
     # ---- opening ----
 
     def open(self, store_host: bytes) -> ReplicatedStore:
-        """Open the ledger and make the store over it. Blocks. Raises LedgerError, StoreError, OSError."""
+        """Open the ledger and make the store over it. Blocks. Raises StoreError, OSError."""
+        try:
+            return self._open(store_host)
+        except LedgerError as error:
+            raise StoreError(str(error)) from None
+
+    def _open(self, store_host: bytes) -> ReplicatedStore:
         config = self._broker_settings.store
         settings = self.settings
         ledger = FileLedger(
@@ -203,7 +230,7 @@ class GroupMember:
         jobs: StoreJobs,
         on_growth: Callable[[list[ConsumeQueue]], None],
     ) -> None:
-        """Take part. Raises OSError, LedgerError, SnapshotError."""
+        """Take part. Raises OSError, StoreError."""
         settings = self.settings
         self._jobs = jobs
         self._running = False
@@ -216,7 +243,10 @@ class GroupMember:
             takes_appends=False,
             disk=self._disk,
         )
-        await self._server.start()
+        try:
+            await self._server.start()
+        except (LedgerError, SnapshotError) as error:
+            raise StoreError(str(error)) from None
         self._running = True
 
     def _run(self, jobs: list[Job]) -> None:

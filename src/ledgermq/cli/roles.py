@@ -345,7 +345,9 @@ async def _start(roles: Roles, running: dict[Role, None]) -> None:
     for broker, end in zip(roles.brokers, ends, strict=True):
         if isinstance(end, (OSError, StoreError, ValueError)):
             name = f" {broker.settings.broker.broker_name}" if len(roles.brokers) > 1 else ""
-            raise _cannot_start(f"broker{name}", end, roles.broker_flag) from None
+            # What it does not get when it has its own ports is its member's, which its peers must know.
+            flag = None if broker.fast_port else roles.broker_flag
+            raise _cannot_start(f"broker{name}", end, flag) from None
         if isinstance(end, BaseException):
             raise end
 
@@ -375,9 +377,12 @@ def _reachable(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _cannot_start(role: str, error: Exception, port_flag: str) -> CannotStartError:
+def _cannot_start(role: str, error: Exception, port_flag: str | None) -> CannotStartError:
+    another = (
+        f"choose another with {port_flag} (0: a free one)" if port_flag else "change dLegerPeers everywhere"
+    )
     hints = {
-        errno.EADDRINUSE: f"stop who uses the port, or choose another with {port_flag} (0: a free one)",
+        errno.EADDRINUSE: f"stop who uses the port, or {another}",
         errno.EADDRNOTAVAIL: "--host must be an address of this machine",
     }
     hint = hints.get(error.errno or 0) if isinstance(error, OSError) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from ledgermq.cli.cluster_layout import environment
+from ledgermq.client import Message, Producer
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +148,37 @@ def test_a_node_is_killed_and_comes_back(tmp_path: Path) -> None:
     with started(folder) as cluster:
         consumed = cluster.run("consume", "hello", "--from-first", "--count", "20", "--timeout", "20")
         assert consumed.returncode == 0, consumed.stderr
+
+
+def test_with_three_groups_a_dead_node_costs_no_send(tmp_path: Path) -> None:
+    """A producer tries another group when one is without its leader."""
+
+    async def sends(name_server: str, pid: int) -> tuple[int, int]:
+        """How many were acknowledged when the node was killed, and after."""
+        acknowledged = 0
+
+        async def send(producer: Producer, until: Callable[[], bool]) -> None:
+            nonlocal acknowledged
+            while not until():
+                await producer.send(Message("hello", b"x"))
+                acknowledged += 1
+
+        async with Producer("p", name_server) as producer, asyncio.timeout(SECONDS_MAX):
+            await asyncio.gather(*(send(producer, lambda: acknowledged >= 200) for _ in range(4)))
+            before = acknowledged
+            os.kill(pid, signal.SIGKILL)
+            end = time.monotonic() + 1
+            await asyncio.gather(*(send(producer, lambda: time.monotonic() > end) for _ in range(4)))
+        return before, acknowledged - before
+
+    with started(tmp_path, "--port", "0") as cluster:
+        assert cluster.run("topic", "create", "hello", "--queues", "2").returncode == 0
+        before, after = asyncio.run(sends(cluster.name_server, cluster.pid("n1")))
+        assert after > 0, "no send raised"
+        change = cluster.event(lambda event: event.get("group") == "g1" and event["leader"] in ("n0", "n2"))
+        assert change["before"] == "n1"
+        status = cluster.run("topic", "status", "hello", "--print-json")
+        assert sum(row["max_offset"] for row in json.loads(status.stdout)) >= before + after
 
 
 def test_leadership_is_handed_over(tmp_path: Path) -> None:

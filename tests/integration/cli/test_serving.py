@@ -243,6 +243,48 @@ def test_metrics(tmp_path: Path) -> None:
         assert end(process)[:2] == (0, "")
 
 
+GROUP = "broker --port 0 --set enableDLegerCommitLog=true"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (GROUP, 1, "enableDLegerCommitLog=true needs dLegerPeers, which is not set"),
+        (f"{GROUP} --set dLegerPeers=n0-127.0.0.1:1", 1, "needs dLegerSelfId, which is not set"),
+        (f"{GROUP} --set dLegerPeers=n0-h:1 --set dLegerSelfId=n1", 1, "selfId=n1 is none of peers=n0-h:1"),
+        (f"{GROUP} --set dLegerSelfId=a", 2, "dLegerSelfId=a: allowed: one line of text of the form: n0, n1"),
+    ],
+)
+def test_a_member_that_cannot_start(tmp_path: Path, arguments: str, status: int, why: str) -> None:
+    got, line = refusal(tmp_path, *arguments.split())
+    assert got == status
+    assert why in line
+
+
+def test_a_member_whose_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        peers = f"dLegerPeers=n0-127.0.0.1:{taken.getsockname()[1]}"
+        settings = ["--set", peers, "--set", "dLegerSelfId=n0"]
+        status, line = refusal(tmp_path, *GROUP.split(), *settings)
+    assert status == 1
+    assert line.endswith("Address already in use; stop who uses the port, or change dLegerPeers everywhere")
+
+
+def test_a_member_whose_files_are_used_or_damaged(tmp_path: Path) -> None:
+    member = a_group_of_one(tmp_path / "s")
+    with started(tmp_path, "broker", *member, "--print-json") as process:
+        facts(process)
+        status, line = refusal(tmp_path, "broker", *member)
+        assert status == 1
+        assert f"s/dledger-n0 is used by another process (pid {process.pid}): stop that one" in line
+        assert end(process)[0] == 0
+    with next((tmp_path / "s" / "dledger-n0" / "data").iterdir()).open("ab") as file:
+        file.write(b"x")
+    status, line = refusal(tmp_path, "broker", *member)
+    assert status == 1
+    assert "has 8388609 bytes, mappedFileSizeForEntryData is 8388608" in line
+
+
 def test_it_ends_with_its_standard_input(tmp_path: Path) -> None:
     with started(tmp_path, "broker", "--port", "0", "--while-stdin") as process:
         assert process.stdout is not None
