@@ -113,20 +113,34 @@ class Committed:
                 continue
             finally:
                 opened.close()
-            self._loaded(applier, index, opened.meta.last_included_term, opened.meta.next_pos)
-            log.info("the snapshot after entry %d is loaded", index)
+            if isinstance(machine, EntryMachine) and self._leads_to(machine.recovered_index, opened):
+                machine.remembered(index, opened.meta.next_pos)
+                self._snapshot_index = index
+                self._go_on(applier, machine)
+            else:
+                self._loaded(applier, index, opened.meta.last_included_term, opened.meta.next_pos)
+                log.info("the snapshot after entry %d is loaded", index)
             return opened
         if isinstance(machine, EntryMachine):
-            applier.loaded(machine.recovered_index, self._ledger.term_at(machine.recovered_index))
+            self._go_on(applier, machine)
         return None
+
+    def _leads_to(self, recovered_index: int, opened: OpenSnapshot) -> bool:
+        """Whether who has applied ``recovered_index`` comes to the snapshot's state with the log alone."""
+        index, ledger = opened.meta.last_included_index, self._ledger
+        if recovered_index >= index:
+            return True
+        has_rest = ledger.first_index <= recovered_index + 1
+        return has_rest and ledger.term_at(index) == opened.meta.last_included_term
+
+    def _go_on(self, applier: Applier, machine: EntryMachine) -> None:
+        applier.loaded(machine.recovered_index, self._ledger.term_at(machine.recovered_index))
 
     def _loaded(self, applier: Applier, last_index: int, last_term: int, next_pos: int) -> None:
         self._snapshot_index = last_index
         machine = applier.machine
         if isinstance(machine, EntryMachine):
             machine.loaded(last_index, next_pos)
-            if last_index < machine.recovered_index:
-                last_index, last_term = machine.recovered_index, self._ledger.term_at(machine.recovered_index)
         applier.loaded(last_index, last_term)
 
     def _fit_log(self, opened: OpenSnapshot) -> None:

@@ -69,6 +69,11 @@ class EntryMachine(ABC):
         """On the loop: what ``load`` has read is the state after entry ``last_index``; the next one begins at
         position ``next_pos``. A state that is not newer than the machine's own only completes it."""
 
+    @abstractmethod
+    def remembered(self, last_index: int, next_pos: int) -> None:
+        """At the start: the state stays, though ``load`` has read the one after entry ``last_index``. It is
+        newer, or the log has what is between, and that is applied. ``next_pos`` as in :meth:`loaded`."""
+
 
 class Applier:
     """Applies what is committed. ``applied_index`` is the last entry whose effect the state has."""

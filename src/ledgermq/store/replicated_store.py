@@ -129,9 +129,12 @@ class ReplicatedStore(MessageStore):
             for topic, queues in self.queues.topics.items()
         }
 
-    def raise_ends(self, ends: dict[str, dict[str, int]]) -> None:
-        """Queues whose messages are all gone from the log go on where a snapshot says."""
+    def raise_ends(self, ends: dict[str, dict[str, int]], pos: int) -> None:
+        """Queues whose messages are all gone from the log go on where a snapshot says, of what was before
+        position ``pos``. A topic that was deleted since begins anew."""
         for topic, queues in ends.items():
+            if self.queues.deleted_before.get(topic.encode(), 0) >= pos:
+                continue
             for queue_id, end in queues.items():
                 queue = self.queues.queue(topic.encode(), int(queue_id))
                 if queue.written_offset < end:
@@ -143,7 +146,7 @@ class ReplicatedStore(MessageStore):
         jobs = super().delete_topics(list(self.queues.topics))
         self.queues.deleted_before.clear()
         self.entries.begin_anew(pos)
-        self.raise_ends(ends)
+        self.raise_ends(ends, pos)
         return jobs
 
     @property
