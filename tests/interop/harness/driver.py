@@ -92,10 +92,11 @@ class PullAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def message(body: bytes | str, **fields: Any) -> dict[str, Any]:
-    """Arguments of one message: body and any of tags, keys, flag, properties, sharding_key."""
+    """Arguments of one message: body and any of tags, keys, flag, properties, delay_level, sharding_key."""
     data = body.encode() if isinstance(body, str) else body
-    if "sharding_key" in fields:
-        fields["shardingKey"] = fields.pop("sharding_key")
+    for ours, theirs in (("sharding_key", "shardingKey"), ("delay_level", "delayLevel")):
+        if ours in fields:
+            fields[theirs] = fields.pop(ours)
     return {"body": base64.b64encode(data).decode(), **fields}
 
 

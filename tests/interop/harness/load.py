@@ -85,7 +85,7 @@ class Load:
         """While it is halted: what this master knows of it. Then it goes on."""
         found = self.found_progress(master)
         self.take()
-        assert check_progress(self.history.committed, found, limit_ms) == []
+        demand_none(check_progress(self.history.committed, found, limit_ms))
         self.quorum.driver.call("load.resumeProgress", handle=self._handle)
 
     def stop_sending(self) -> None:
@@ -108,11 +108,15 @@ class Load:
 
         with suppress(TimeoutError):  # the checks say what is missing
             eventually(everything_was_delivered, 60)
-        assert violations(self.history, log) == []
+        demand_none(violations(self.history, log))
         return log
 
     def close(self) -> None:
         self.quorum.driver.call("load.stop", handle=self._handle)
+
+
+def demand_none(wrong: list[str]) -> None:
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 @contextmanager

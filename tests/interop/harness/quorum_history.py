@@ -41,7 +41,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Committed(msgspec.Struct, frozen=True, array_like=True):
-    """A consumer offset that a master has acknowledged."""
+    """A consumer offset that a master took; asked to at ``at_ms``, as a frozen one may take its time."""
 
     broker: str
     queue_id: int

@@ -10,9 +10,12 @@ import io.openmessaging.storage.dledger.protocol.GetEntriesResponse;
 import io.openmessaging.storage.dledger.protocol.LeadershipTransferResponse;
 import io.openmessaging.storage.dledger.protocol.RequestOrResponse;
 import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -27,6 +30,7 @@ final class DLedger {
         operations.put("dledger.transfer", this::transfer);
         operations.put("dledger.close", this::close);
         operations.put("dledger.read", this::read);
+        operations.put("dledger.digests", this::digests);
     }
 
     private DLedgerClient client(JSONObject args) {
@@ -84,6 +88,32 @@ final class DLedger {
      * there, after its own recovery.
      */
     private Object read(JSONObject args) {
+        DLedgerMmapFileStore store = open(args);
+        List<Map<String, Object>> entries = new ArrayList<>();
+        for (DLedgerEntry entry : entries(store)) {
+            entries.add(of(entry));
+        }
+        Map<String, Object> answer = new LinkedHashMap<>();
+        answer.put("beginIndex", store.getLedgerBeginIndex());
+        answer.put("endIndex", store.getLedgerEndIndex());
+        answer.put("committedIndex", store.getCommittedIndex());
+        answer.put("entries", entries);
+        return answer;
+    }
+
+    /** As read: index, term, pos, size and the body's SHA-1 of each entry. */
+    private Object digests(JSONObject args) throws NoSuchAlgorithmException {
+        MessageDigest sha1 = MessageDigest.getInstance("SHA-1");
+        List<Object> rows = new ArrayList<>();
+        for (DLedgerEntry entry : entries(open(args))) {
+            byte[] body = entry.getBody() == null ? new byte[0] : entry.getBody();
+            rows.add(List.of(entry.getIndex(), entry.getTerm(), entry.getPos(), entry.getSize(),
+                HexFormat.of().formatHex(sha1.digest(body))));
+        }
+        return rows;
+    }
+
+    private static DLedgerMmapFileStore open(JSONObject args) {
         DLedgerConfig config = new DLedgerConfig();
         config.setSelfId(args.getString("id"));
         config.setPeers(args.getString("id") + "-localhost:1");
@@ -93,18 +123,17 @@ final class DLedger {
         DLedgerMmapFileStore store = new DLedgerMmapFileStore(config, new MemberState(config));
         store.load();
         store.recover();
-        List<Map<String, Object>> entries = new ArrayList<>();
+        return store;
+    }
+
+    private static List<DLedgerEntry> entries(DLedgerMmapFileStore store) {
+        List<DLedgerEntry> entries = new ArrayList<>();
         if (store.getLedgerEndIndex() >= 0) {
             for (long index = store.getLedgerBeginIndex(); index <= store.getLedgerEndIndex(); index++) {
-                entries.add(of(store.get(index)));
+                entries.add(store.get(index));
             }
         }
-        Map<String, Object> answer = new LinkedHashMap<>();
-        answer.put("beginIndex", store.getLedgerBeginIndex());
-        answer.put("endIndex", store.getLedgerEndIndex());
-        answer.put("committedIndex", store.getCommittedIndex());
-        answer.put("entries", entries);
-        return answer;
+        return entries;
     }
 
     private static Map<String, Object> of(RequestOrResponse response) {

@@ -38,6 +38,9 @@ final class Json {
         if (json.containsKey("keys")) {
             message.setKeys(json.getString("keys"));
         }
+        if (json.containsKey("delayLevel")) {
+            message.setDelayTimeLevel(json.getIntValue("delayLevel"));
+        }
         message.setFlag(json.getIntValue("flag"));
         JSONObject properties = json.getJSONObject("properties");
         if (properties != null) {

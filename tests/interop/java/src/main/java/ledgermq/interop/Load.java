@@ -236,6 +236,7 @@ final class Load {
             header.setQueueId(queue.getQueueId());
             header.setBrokerName(queue.getBrokerName());
             header.setCommitOffset(offset);
+            long askedMs = System.currentTimeMillis();
             try {
                 client.getMQClientAPIImpl().updateConsumerOffset(address, header, REQUEST_TIMEOUT_MS);
             } catch (Exception refused) {
@@ -243,7 +244,7 @@ final class Load {
             }
             committedCount.incrementAndGet();
             synchronized (lock) {
-                committed.add(List.of(queue.getBrokerName(), queue.getQueueId(), offset, System.currentTimeMillis()));
+                committed.add(List.of(queue.getBrokerName(), queue.getQueueId(), offset, askedMs));
             }
             return true;
         }
