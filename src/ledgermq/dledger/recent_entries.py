@@ -23,6 +23,9 @@ class Batch(NamedTuple):
     payload: bytes
 
 
+_DROPPED: Final = Batch(-1, -1, -1, b"")
+
+
 class RecentEntries:
     """The batches in order; ``bytes_max`` of payload in all."""
 
@@ -46,7 +49,7 @@ class RecentEntries:
         self._bytes += len(batch.payload)
         while self._bytes > self._bytes_max and self._start < len(self._batches) - 1:
             self._bytes -= len(self._batches[self._start].payload)
-            self._batches[self._start] = batch  # Gives the memory back.
+            self._batches[self._start] = _DROPPED  # Gives the memory back.
             self._start += 1
         if self._start >= _COMPACT_COUNT and self._start * 2 > len(self._batches):
             del self._batches[: self._start], self._firsts[: self._start]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tests.unit.dledger.ledgers import entries
 
 from ledgermq.dledger.entries import split_bodies
@@ -69,6 +71,16 @@ def test_the_oldest_make_room():
     assert recent.holds(4999)
     assert not recent.holds(4990)
     assert len(recent._batches) < 3000
+
+
+def test_what_was_dropped_is_not_kept():
+    batches = [batch(number, number * 50, b"%02d" % number) for number in range(10)]
+    before = [sys.getrefcount(batches[number]) for number in range(10)]
+    recent = RecentEntries(100)
+    for number in range(10):
+        recent.add(batches[number])
+    held = [sys.getrefcount(batches[number]) - before[number] for number in range(10)]
+    assert held == [0] * 8 + [1, 1]
 
 
 def test_cuts_in_the_middle_of_a_batch():
