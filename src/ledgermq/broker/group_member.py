@@ -31,6 +31,8 @@ from ledgermq.dledger.server import DLedgerServer
 from ledgermq.dledger.settings import DLedgerSettings, SettingsError
 from ledgermq.dledger.snapshots import SnapshotError
 from ledgermq.dledger.state_machine import EntryMachine
+from ledgermq.message import names
+from ledgermq.runtime.clock import now_ms
 from ledgermq.runtime.config import BrokerSettings
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
@@ -122,6 +124,9 @@ class GroupMachine(EntryMachine):
         self._read: GroupSnapshot | None = None
         self._ends: tuple[int, int, dict[str, dict[str, int]]] | None = None
         """Of a snapshot: its last entry, where the next one lies, and the queues' ends then."""
+
+    def opening_body(self, end_pos: int) -> bytes:
+        return self._entries.opening_record(names.METADATA_TOPIC.encode(), end_pos, now_ms())
 
     def apply_entries(self, entries: Entries) -> None:
         grown = self._entries.apply(entries.payload, entries.first_pos)

@@ -62,6 +62,7 @@ class Driver:
     ``carry`` takes what is done for the effects that are not about the ledger. ``at_end`` is called at the
     end of each turn, for appends and reads that were gathered, and says whether there were any; ``forget``
     when the log was cut; ``anew`` when all that the core was doing is lost; ``failed`` at the end.
+    ``opening_body`` makes the body of a term's first entry behind a position.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Driver:
         forget: Callable[[], None],
         anew: Callable[[int], None],
         failed: Callable[[BaseException], None],
+        opening_body: Callable[[int], bytes],
     ) -> None:
         self._ledger = ledger
         self._worker = worker
@@ -86,6 +88,7 @@ class Driver:
         self._forget = forget
         self._anew = anew
         self._failed = failed
+        self._opening_body = opening_body
         self._loop = asyncio.get_running_loop()
         self._held = Held()
         policy, interval_ms = settings.flush_policy, settings.flush_file_interval
@@ -252,7 +255,7 @@ class Driver:
         self._written(lambda: self._ledger.append(effect.entries))
 
     def _append_noop(self, effect: AppendNoop) -> None:
-        self.write_bodies(effect.index, effect.term, [b""])
+        self.write_bodies(effect.index, effect.term, [self._opening_body(self._ledger.end_pos)])
 
     def _save_state(self, effect: SaveState) -> None:
         self._held.drop()

@@ -154,6 +154,7 @@ class Node:
             forget=self._forget,
             anew=lambda code: self.clients.fail_all(code),
             failed=self._fail,
+            opening_body=machine.opening_body if isinstance(machine, EntryMachine) else lambda _: b"",
         )
         self._receiver = SnapshotReceiver(snapshots, slow, self._send, self._snapshot_whole)
         # An entry has a head, and leaves room for a blank one behind it at the end of its file.

@@ -52,6 +52,11 @@ class EntryMachine(ABC):
     recovered_index: int
     """The last entry whose effect it had when it was opened."""
 
+    def opening_body(self, end_pos: int) -> bytes:
+        """The body of the entry with which this member opens its term as leader; the log ends at position
+        ``end_pos``. Empty unless every entry must say something."""
+        return b""
+
     @abstractmethod
     def apply_entries(self, entries: Entries) -> None:
         """The next committed entries, in order, all of them; called on the loop."""

@@ -12,7 +12,7 @@ behind its entry's head of 48 bytes. What is here is the same log seen as messag
 So an entry that is never committed leaves no trace: the leader's queue offsets fall back to what is applied
 (:meth:`EntryLog.follow`), and queues and index have never heard of it.
 
-Entries without a record (a leader's first, or a snapshot's filler) are passed over.
+Entries without a record (of other DLedger members' making) are passed over.
 
 Rules of this file: it is compiled; ``written``, ``confirmed`` and the queues' ``written_offset`` are about
 applied entries; ``end`` and the queues' ``next_offset`` may be ahead while this broker leads.
@@ -33,6 +33,7 @@ from ledgermq.message.record import (
     FLAG_TRANSACTION,
     PROPERTIES_BYTES_MAX,
     TRANSACTION_NONE,
+    TRANSACTION_ROLLBACK,
     BatchPattern,
     enters_queue,
     record_bytes,
@@ -157,17 +158,35 @@ class EntryLog(CommitLog):
             queue.touched = True
             self._ahead.append(queue)
 
+    def opening_record(self, topic: bytes, end_pos: i64, now_ms: i64) -> bytes:
+        """A record for the entry with which a leader opens its term, behind position ``end_pos``.
+
+        It is a rolled-back half message: it enters no queue and no index. A Java broker that comes to an
+        entry without a record passes over many that follow it.
+        """
+        host = self.store_host
+        size: i64 = record_bytes(topic, host, host, b"", b"")
+        at: i64 = self._place_behind(end_pos, size)
+        out = BytesWriter()
+        rolled_back: i64 = TRANSACTION_ROLLBACK
+        write_record(out, topic, 0, 0, at, 0, rolled_back, now_ms, host, now_ms, host, 0, 0, b"", b"")
+        return out.getvalue()
+
     def _place(self, size: i64) -> i64:
-        """Where the record of the next entry will begin (DLedger's rule for what fits a file)."""
+        """Where the record of the next entry will begin."""
         if not self.leading:
             raise StoreWriteError(NOT_LEADING)
+        return self._place_behind(self.end, size)
+
+    def _place_behind(self, end_pos: i64, size: i64) -> i64:
+        """Where a record of an entry behind ``end_pos`` begins (DLedger's rule for what fits a file)."""
         file_bytes: i64 = self.files.segment_bytes
         entry_bytes: i64 = ENTRY_HEAD_BYTES + size
         if entry_bytes + BLANK_BYTES > file_bytes:
             raise StoreError(
                 f"record of {size} bytes does not fit a commit log file of {file_bytes} bytes as an entry"
             )
-        pos: i64 = self.end
+        pos: i64 = end_pos
         file_end: i64 = pos - pos % file_bytes + file_bytes
         if entry_bytes + BLANK_BYTES > file_end - pos:
             pos = file_end

@@ -66,6 +66,7 @@ def test_a_flush_that_ends_while_the_log_is_being_changed_is_heard_afterwards_an
             forget=lambda: None,
             anew=lambda code: None,
             failed=lambda error: None,
+            opening_body=lambda end_pos: b"",
         )
         driver.start((1, ""))
         core = driver.core

@@ -65,6 +65,22 @@ def test_every_body_size_is_foreseen(first: int):
         assert replica.log.end == replica.ledger.end_pos
 
 
+@pytest.mark.parametrize("left", [*range(40, 320, 7), FILE_BYTES - 48])
+def test_the_record_that_opens_a_term_knows_its_place_and_enters_no_queue(left: int):
+    replica = leader()
+    fixed = HEAD + record_bytes(b"T", HOST, HOST, b"", b"")
+    replica.put(body=b"f" * max(0, FILE_BYTES - replica.ledger.end_pos - left - fixed))
+    replica.propose()
+    replica.apply()
+    ledger = replica.ledger
+    body = replica.log.opening_record(b"opening", ledger.end_pos, BEGIN_MS)
+    [pos] = ledger.append_bodies(ledger.last_index + 1, ledger.last_term, [body])
+    assert decode_record(body, 0).log_offset == pos + HEAD
+    assert replica.apply() == []
+    queue = replica.store.find_queue(b"opening", 0)
+    assert queue is None or queue.max_offset == 0
+
+
 @pytest.mark.parametrize("size", [BODY_MAX + 1, BODY_MAX + 100, 70_000])
 def test_what_fits_no_file_is_refused_and_changes_nothing(size: int):
     replica = leader()
