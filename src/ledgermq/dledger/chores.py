@@ -102,8 +102,12 @@ class Chores:
         self._delete(expired)
 
     def _needed_from(self, core: Core) -> int:
-        """The lowest entry that a follower in step has not got, or that is not committed."""
-        needed = core.commit_index + 1
+        """The lowest entry that a follower in step has not got, or that may yet be the log's last.
+
+        The last committed one is: when all behind it is cut, votes depend on its term, which the files know
+        only while they have it.
+        """
+        needed = core.commit_index
         for member in core.members:
             progress = core.progress_of(member)
             if progress is not None and progress.state is ProgressState.APPEND:

@@ -49,7 +49,9 @@ def test_files_hold_what_memory_holds(script: list[tuple[str, object]], recent_b
                 files.append(memory.read(files.last_index + 1, 2000))
         elif name == "truncate":
             assert isinstance(value, int)
-            to = max(memory.first_index - 1, last - value)
+            # After a restart the files do not know the term of what was deleted: chores.py keeps one entry.
+            known = files.base_term == memory.base_term
+            to = max(memory.first_index - 1 if known else memory.first_index, last - value)
             files.truncate(to)
             memory.truncate(to)
         elif name == "delete":
