@@ -91,7 +91,7 @@ class Node:
         self._ledger = ledger
         self._on_role = on_role
         self._on_fatal = on_fatal
-        self._random = source or random.SystemRandom()
+        self._random = source or random.Random()
         self._now_ms = now_ms
         self._started = False
         self._stopped = False
