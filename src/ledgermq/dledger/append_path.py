@@ -42,11 +42,11 @@ class AppendGroup:
     def __init__(self, node: Node) -> None:
         self.node: Node = node
         self.clients: ClientRequests = node.clients
-        self._template: AppendTemplate = AppendTemplate(node.group, node.self_id, node.term)
+        self._template: AppendTemplate = AppendTemplate(node.group, node.self_id, -1)
 
     def template(self) -> AppendTemplate:
         """For an append that is taken now: all of it in this term, or not at all."""
-        term: int = self.node.term
+        term = self.clients.term
         if self._template.term != term:
             self._template = AppendTemplate(self.node.group, self.node.self_id, term)
         return self._template

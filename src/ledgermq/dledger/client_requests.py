@@ -54,6 +54,11 @@ class ClientRequests:
         driver.carry[ReadFailed] = self._read_failed
         driver.carry[TransferDone] = self._transfer_ended
 
+    @property
+    def term(self) -> int:
+        core = self._driver.core
+        return -1 if core is None else core.term
+
     # ---- appends ----
 
     def append(self, bodies: Sequence[bytes], done: Done) -> None:

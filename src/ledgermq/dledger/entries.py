@@ -37,8 +37,8 @@ bytes and never reads outside them.
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Final
+from zlib import crc32
 
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
@@ -77,7 +77,7 @@ class EntryError(ValueError):
 
 def entry_crc(data: bytes) -> i64:
     """The CRC as it stands in an entry; never 0, which stands for none."""
-    crc: i64 = zlib.crc32(data)
+    crc: i64 = crc32(data)
     crc = crc & 0x7FFFFFFF
     return crc if crc != 0 else 1
 
@@ -108,7 +108,6 @@ def encode_bodies(
     if not _COMPILED:
         parts: list[bytes] = []
         units: list[bytes] = []
-        crc32 = zlib.crc32
         while i < count:
             body = bodies[i]
             size = 48 + len(body)

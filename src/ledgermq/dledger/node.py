@@ -187,8 +187,7 @@ class Node:
 
     @property
     def term(self) -> int:
-        core = self._driver.core
-        return -1 if core is None else core.term
+        return self.clients.term
 
     @property
     def leader_id(self) -> str | None:
