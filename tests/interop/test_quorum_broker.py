@@ -1,0 +1,295 @@
+"""Three brokers on DLedger with stock Java clients: they form one broker that outlives any of its members.
+
+The scenarios of test_producers.py and test_consumers.py hold for a group as for one broker
+(LEDGERMQ_INTEROP_GROUP=1 runs them so); here is what a group adds: what goes on over the death of the leader,
+groups of both makers, and members that change makers under load.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.conftest import TARGETS
+from tests.interop.harness.cluster import JavaPrograms, Maker, tracebacks
+from tests.interop.harness.driver import Driver, Queue, Received, message
+from tests.interop.harness.load import running_load
+from tests.interop.harness.member_files import check_equal_stores
+from tests.interop.harness.programs import eventually
+from tests.interop.harness.quorum import GROUP, Member, Quorum, new_quorum
+
+Unique = Callable[[str], str]
+StartQuorum = Callable[..., Quorum]
+
+
+@pytest.fixture(scope="module")
+def quorum(
+    target: Maker, java: JavaPrograms, json_driver: Driver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Quorum]:
+    """One group for the scenarios that leave all members running."""
+    folder = tmp_path_factory.mktemp(f"{target}-quorum")
+    quorum = new_quorum(folder, java, json_driver, [target] * 3)
+    try:
+        quorum.start()
+        yield quorum
+    finally:
+        quorum.close()
+    assert not tracebacks(folder)
+
+
+@pytest.fixture
+def start_quorum(tmp_path: Path, java: JavaPrograms, driver: Driver) -> Iterator[StartQuorum]:
+    """start_quorum("java", "ledgermq", …): a group of its own."""
+    groups: list[Quorum] = []
+
+    def start(*makers: Maker) -> Quorum:
+        groups.append(new_quorum(tmp_path, java, driver, makers))
+        groups[-1].start()
+        return groups[-1]
+
+    yield start
+    for group in groups:
+        group.close()
+    assert not tracebacks(tmp_path)
+
+
+def texts(messages: Sequence[Received]) -> list[str]:
+    return [received.body.decode() for received in messages]
+
+
+def progress(quorum: Quorum, member: Member, group: str, queues: Sequence[Queue]) -> list[int]:
+    return [quorum.committed(member, group, queue) for queue in queues]
+
+
+def send(
+    driver: Driver,
+    quorum: Quorum,
+    topic: str,
+    messages: list[dict[str, Any]],
+    mode: str = "sync",
+    **args: Any,
+) -> None:
+    """By a new producer: it asks for the route first, and does not try a master that is gone."""
+    with driver.producer(quorum.namesrv, "quorum-p") as producer:
+        results = producer.send(topic, messages, mode, **args)
+    assert {result.status for result in results} == {"SEND_OK"}
+
+
+def replace_leader(quorum: Quorum) -> Member:
+    """kill -9 of the leader and its return as a follower; the new master."""
+    old = quorum.wait_for_master()
+    old.kill()
+    new = quorum.wait_for_master(but=old)
+    quorum.start_brokers([old])
+    return new
+
+
+def test_all_ways_of_sending_and_both_encodings(
+    either_driver: Driver, quorum: Quorum, unique: Unique
+) -> None:
+    queues = quorum.new_topic(unique("ways"), 4)
+    topic, driver = queues[0].topic, either_driver
+    expected = Counter(f"{mode}{i}" for mode in ("sync", "async", "oneway", "batch") for i in range(20))
+    with (
+        driver.push_consumer(quorum.namesrv, unique("ways"), {topic: "*"}) as consumer,
+        driver.producer(quorum.namesrv, "quorum-p") as producer,
+    ):
+        for mode in ("sync", "async", "oneway", "batch"):
+            results = producer.send(
+                topic, [message(f"{mode}{i}", keys=f"{mode}-{i}") for i in range(20)], mode=mode
+            )
+            assert {result.status for result in results} <= {"SEND_OK"}
+        received = consumer.poll(80)
+    assert Counter(texts(received)) == expected
+    master = quorum.wait_for_master()
+    for queue in queues:
+        there = [body for _, body in quorum.bodies(master, queue)]
+        in_order = sorted((m for m in received if m.queue_id == queue.queue_id), key=lambda m: m.queue_offset)
+        assert texts(in_order) == there
+    [found] = eventually(lambda: driver.query_key(quorum.namesrv, topic, "batch-7"), what="its index entry")
+    assert found.body == b"batch7"
+    sent = next(m for m in received if m.body == b"sync3")
+    assert driver.view_message(quorum.namesrv, topic, sent.offset_msg_id).body == b"sync3"
+
+
+def test_tags_retries_and_dead_letters(either_driver: Driver, quorum: Quorum, unique: Unique) -> None:
+    driver, topic, group = either_driver, quorum.new_topic(unique("failing"), 2)[0].topic, unique("failing")
+    quorum.new_topic(f"%RETRY%{group}", 1)
+    send(driver, quorum, topic, [message("other", tags="other"), message("poison", tags="mine", keys="k")])
+    with driver.push_consumer(
+        quorum.namesrv, group, {topic: "mine"}, failTimes=-1, maxReconsumeTimes=1, delayLevel=1
+    ) as consumer:
+        received = consumer.poll(2, timeout_ms=30_000)
+        assert [(m.body, m.reconsume_times) for m in received] == [(b"poison", 0), (b"poison", 1)]
+        dead = Queue(f"%DLQ%{group}", GROUP, 0)
+        driver.wait_for_route(quorum.namesrv, dead.topic)
+        [letter] = eventually(lambda: driver.pull(quorum.namesrv, dead, 0).messages, what="the dead letter")
+        assert (letter.body, letter.keys) == (b"poison", "k")
+
+
+def test_slaves_serve_what_is_committed_and_take_nothing(
+    driver: Driver, quorum: Quorum, unique: Unique
+) -> None:
+    [queue] = quorum.new_topic(unique("slaves"), 1)
+    send(driver, quorum, queue.topic, [message(f"m{i}") for i in range(20)])
+    master = quorum.wait_for_master()
+    assert sorted(quorum.addresses()) == ["0", *sorted(_slave_id(member) for member in quorum.others(master))]
+    for member in quorum.others(master):
+        quorum.wait_until_caught_up(member, [queue])
+        assert quorum.bodies(member, queue) == [(i, f"m{i}") for i in range(20)]
+
+
+def _slave_id(member: Member) -> str:
+    """brokerId 0 is the master's, whoever it is."""
+    return str(int(member.id[1:]) + 1)
+
+
+def test_what_a_group_has_consumed_and_what_it_will_retry_outlive_the_leader(
+    driver: Driver, quorum: Quorum, unique: Unique
+) -> None:
+    queues = quorum.new_topic(unique("resume"), 4)
+    topic, group, failing = queues[0].topic, unique("resume"), unique("failing")
+    quorum.new_topic(failing, 1)
+    quorum.new_topic(f"%RETRY%{failing}", 1)
+    send(driver, quorum, topic, [message(f"early{i}") for i in range(20)])
+    with driver.push_consumer(quorum.namesrv, group, {topic: "*"}) as consumer:
+        assert len(consumer.poll(20)) == 20
+    eventually(
+        lambda: all(progress(quorum, member, group, queues) == [5] * 4 for member in quorum.members),
+        100,  # Java's slaves hear of their master after 30 seconds, and ask it every ten
+        what="the progress at all members",
+    )
+    with driver.push_consumer(quorum.namesrv, failing, {failing: "*"}, failTimes=1, delayLevel=2) as consumer:
+        send(driver, quorum, failing, [message("again")])
+        assert texts(consumer.poll(1)) == ["again"]
+        eventually(lambda: waits_for_retry(quorum), what="the message that waits")
+        replace_leader(quorum)
+        [again] = consumer.poll(1, timeout_ms=60_000)
+        assert (again.body, again.reconsume_times) == (b"again", 1)
+    send(driver, quorum, topic, [message(f"late{i}") for i in range(8)])
+    with driver.push_consumer(quorum.namesrv, group, {topic: "*"}) as consumer:
+        assert Counter(texts(consumer.poll(8))) == Counter(f"late{i}" for i in range(8))
+
+
+def waits_for_retry(quorum: Quorum) -> bool:
+    """Whether the master has the message among those of delay level 2."""
+    waiting = quorum.bodies(quorum.wait_for_master(), Queue("SCHEDULE_TOPIC_XXXX", GROUP, 1))
+    return "again" in [body for _, body in waiting]
+
+
+def test_ordered_consumers_go_on_in_order_after_the_death_of_the_leader(
+    driver: Driver, quorum: Quorum, unique: Unique
+) -> None:
+    queues = quorum.new_topic(unique("orderly"), 2)
+    topic = queues[0].topic
+    received = []
+    with driver.push_consumer(quorum.namesrv, unique("orderly"), {topic: "*"}, orderly=True) as consumer:
+        for turn in range(2):
+            if turn:
+                replace_leader(quorum)
+            for queue in queues:
+                messages = [message(f"{turn}.{i}") for i in range(20)]
+                place = {"broker": queue.broker, "queueId": queue.queue_id}
+                send(driver, quorum, topic, messages, "queue", **place)
+            received += consumer.poll(40, timeout_ms=90_000)
+    for queue in queues:
+        offsets = [m.queue_offset for m in received if m.queue_id == queue.queue_id]
+        assert offsets == list(range(40))
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_restart_of_all_keeps_everything(how: str, driver: Driver, quorum: Quorum, unique: Unique) -> None:
+    queues = quorum.new_topic(unique("restart"), 2)
+    topic, group = queues[0].topic, unique("restart")
+    quorum.new_group(group)
+    send(driver, quorum, topic, [message(f"m{i}", keys=f"k{i}") for i in range(40)])
+    before = [quorum.bodies(quorum.wait_for_master(), queue) for queue in queues]
+    if how == "stop":
+        quorum.stop()
+    else:
+        for member in quorum.members:
+            member.kill()
+    quorum.start_brokers()
+    master = quorum.wait_for_master()
+    assert [quorum.bodies(master, queue) for queue in queues] == before
+    if master.maker == "ledgermq" or how == "stop":  # Java saves topics and groups every ten seconds
+        assert topic in quorum.topics(master)
+        assert group in quorum.groups(master)
+    [found] = eventually(lambda: driver.query_key(quorum.namesrv, topic, "k17"), what="its index entry")
+    assert found.body == b"m17"
+
+
+MIXTURES: list[tuple[Maker, Maker, Maker]] = []
+UPGRADES: list[tuple[Maker, Maker]] = []
+if "ledgermq" in TARGETS:
+    MIXTURES += [("java", "java", "ledgermq"), ("java", "ledgermq", "ledgermq")]
+    UPGRADES += [("java", "ledgermq")]
+if "java" in TARGETS:
+    MIXTURES += [("java", "java", "java")]
+    UPGRADES += [("java", "java")]
+
+
+@pytest.mark.parametrize("makers", MIXTURES, ids=lambda makers: "-".join(makers))
+def test_each_member_of_a_mixed_group_leads_in_turn(
+    makers: Sequence[Maker], start_quorum: StartQuorum, driver: Driver
+) -> None:
+    quorum = start_quorum(*makers)
+    queues = quorum.new_topic("mixed", 2)
+    for member in quorum.members:
+        quorum.wait_until_caught_up(member, queues)
+    sent: Counter[str] = Counter()
+    with driver.push_consumer(quorum.namesrv, "mixed-c", {"mixed": "*"}) as consumer:
+        for member in quorum.members:
+            quorum.make_master(member)
+            bodies = [f"{mode} {i} under {member.id}" for mode in ("sync", "batch") for i in range(20)]
+            send(driver, quorum, "mixed", [message(body, keys=body) for body in bodies[:20]])
+            send(driver, quorum, "mixed", [message(body, keys=body) for body in bodies[20:]], mode="batch")
+            sent.update(bodies)
+            received = Counter(texts(consumer.poll(40)))
+            assert received == Counter(bodies)
+    logs = []
+    for member in quorum.members:
+        quorum.wait_until_caught_up(member, queues)
+        logs.append({queue.queue_id: quorum.bodies(member, queue) for queue in queues})
+    assert logs[0] == logs[1] == logs[2]
+    assert Counter(body for queue in logs[0].values() for _, body in queue) == sent
+    quorum.stop()
+    check_equal_stores(driver, quorum.members, {f"mixed/{id}": len(log) for id, log in logs[0].items()})
+
+
+@pytest.mark.parametrize(("old", "new"), UPGRADES)
+def test_rolling_upgrade_under_load_and_back(
+    old: Maker, new: Maker, start_quorum: StartQuorum, driver: Driver
+) -> None:
+    quorum = start_quorum(old, old, old)
+    queues = quorum.new_topic("rolling", 4)
+    with running_load(quorum, queues, pollMs=1000) as load:
+        load.wait()
+        for maker in (new, old):
+            for number, member in enumerate(followers_first(quorum)):
+                if quorum.leader() is member:
+                    quorum.make_master(quorum.others(member)[0])
+                # Java finds what a crash of ours has left in the log, but not all of it for its queues.
+                if number == 1 and member.maker == "java":
+                    member.kill()
+                else:
+                    member.stop()
+                load.wait()
+                member.start(maker)
+                quorum.wait_until_caught_up(member, queues)
+                load.wait()
+            assert {member.maker for member in quorum.members} == {maker}
+        log = load.finish()
+        for member in quorum.members:
+            quorum.wait_until_caught_up(member, queues)
+            assert load.log(member) == log, member.id
+    quorum.stop()
+    check_equal_stores(driver, quorum.members, {f"rolling/{id}": len(rows) for id, rows in log.items()})
+
+
+def followers_first(quorum: Quorum) -> list[Member]:
+    leader = quorum.wait_for_master()
+    return [*quorum.others(leader), leader]
