@@ -63,6 +63,10 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
         preferred_leader_ids=store.preferred_leader_id,
         mapped_file_size_for_entry_data=store.mapped_file_size_commit_log,
         file_reserved_hours=store.file_reserved_time,
+        # A process that dies is noticed at once, by its connections. A broker may be busy for longer than a
+        # bare log, and a change of master costs clients more than a moment's wait.
+        min_vote_interval_ms=700,
+        max_vote_interval_ms=1000,
         # The broker refuses messages by their bytes, before the group would: see GroupCommits.
         max_pending_requests_num=2**31 - 1,
         # A snapshot for each file of the log that retention may remove; entries are counted in bytes only.
