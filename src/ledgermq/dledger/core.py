@@ -383,11 +383,15 @@ class Core:
         Who was waiting to stand for election waits no longer for it: a member that cannot win, but is quick
         to try, would keep back the one that can.
         """
-        led = self._leader is not None
+        leader = self._leader
+        heir = NOBODY if leader is None else leader.heir
         self._enter(term, vote)
         self._become(Role.CANDIDATE, Cause.HIGHER_TERM, None)
-        if led:
+        if leader is not None:
             self._wait_for_election()
+        if heir in self._member.java:
+            # It raises its term at once, and asks for votes up to a second later.
+            self._election_ms = max(self._election_ms, self._member.now_ms + JAVA_CANDIDATE_MS)
 
     def _patience_ms(self) -> int:
         config = self._member.config

@@ -323,6 +323,11 @@ class Leader:
         self._transfer_ms = self._member.now_ms + self._config.transfer_timeout_ms
         self._tell_transferee()
 
+    @property
+    def heir(self) -> str:
+        """Who was told to stand for election; NOBODY while there is none."""
+        return self._transferee if self._transfer_told else NOBODY
+
     def _tell_transferee(self) -> None:
         """Let it stand for election when it has the whole log, which does not grow meanwhile."""
         last_index = self._member.log.last_index

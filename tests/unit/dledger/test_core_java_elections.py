@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from tests.unit.dledger.test_core_transitions import new_core
 
-from ledgermq.dledger.codes import Role, VoteResult
+from ledgermq.dledger.codes import DLedgerCode, PushKind, Role, VoteResult
 from ledgermq.dledger.core import JAVA_CANDIDATE_MS, JAVA_FIRST_WAIT_MS, Core, CoreConfig
-from ledgermq.dledger.messages import Heartbeat, Message, Send, VoteReply, VoteRequest
+from ledgermq.dledger.messages import (
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    PushReply,
+    Send,
+    TakeLeadership,
+    VoteReply,
+    VoteRequest,
+)
 
 PATIENCE_MS = CoreConfig().election_timeout_max_ms
 
@@ -85,4 +94,24 @@ def test_a_java_candidate_gets_its_turn() -> None:
         VoteResult.REJECT_ALREADY_VOTED,
         VoteResult.ACCEPT,
     ]
+    assert core.vote == "n2"
+
+
+def test_a_java_heir_has_time_to_ask_for_votes() -> None:
+    """Its term is heard of at once, and its request for votes comes up to a second later."""
+    core = beside_java()
+    core.receive(2000, "n2", VoteReply(4, VoteResult.ACCEPT))
+    assert core.role is Role.LEADER
+    term, last_index = core.term, core.last_index
+    agreed = PushReply(PushKind.COMPARE, term, DLedgerCode.SUCCESS, 5, 0, 5)
+    core.take()
+    core.receive(2001, "n2", agreed)
+    core.receive(2002, "n2", PushReply(PushKind.APPEND, term, DLedgerCode.SUCCESS, last_index, 0, last_index))
+    core.transfer(2003, "n2")
+    assert ("n2", TakeLeadership(term, last_index)) in said(core)
+    core.receive(2010, "n2", HeartbeatReply(term + 1, 0, DLedgerCode.EXPIRED_TERM))
+    assert (core.role, core.term) == (Role.CANDIDATE, term + 1)
+    core.tick(2010 + JAVA_CANDIDATE_MS - 1)
+    assert core.term == term + 1
+    core.receive(3000, "n2", VoteRequest(term + 1, last_index, term))
     assert core.vote == "n2"
