@@ -63,9 +63,9 @@ class SegmentFiles:
     def ensure(self, offset: int) -> None:
         """See that there is a file for ``offset``: the last one, or the one after it. Raises OSError."""
         base = self.base_of(offset)
+        if self.bases and base <= self.bases[-1]:
+            return  # without the lock: the next file may be being made ahead, and that takes its time
         with self._lock:
-            if self.bases and base <= self.bases[-1]:
-                return
             assert not self.bases or base == self.end, f"{self.directory}: {base} would leave a gap"
             if self._spare == base:
                 self._spare = -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from ledgermq.dledger.segment_files import SegmentFiles
@@ -52,6 +54,27 @@ def test_a_file_made_ahead_is_used():
     with pytest.raises(OSError, match="no space"):
         files.make_ahead()
     assert names(disk) == [0, SIZE]
+
+
+def test_nobody_who_writes_waits_while_a_file_is_made_ahead():
+    class SlowDisk(SimDisk):
+        def allocate(self, fd: int, offset: int, size: int) -> None:
+            super().allocate(fd, offset, size)
+            if files.bases:
+                writer = threading.Thread(target=write, daemon=True)
+                writer.start()
+                writer.join(5)
+                assert not writer.is_alive()
+
+    def write() -> None:
+        files.ensure(100)
+        files.write(100, b"meanwhile")
+
+    files = files_on(SlowDisk(0))
+    files.ensure(0)
+    files.make_ahead()
+    assert files.has_spare
+    assert files.read(100, 9) == b"meanwhile"
 
 
 def test_a_file_that_cannot_be_made_leaves_no_name():
