@@ -218,12 +218,12 @@ class Cluster:
             self._print_facts()
             return
         layout = self._layout
-        heads = f"  {'node':<6}{'pid':<9}{'leads':<{4 * layout.groups + 2}}brokers"
+        width = 4 * layout.groups + 2
         lines = [
             version_line(),
             f"  name server {layout.name_server}, data {self._folder}",
             "",
-            heads,
+            f"  {'node':<6}{'pid':<9}{'leads':<{width}}brokers",
         ]
         for number, node in enumerate(self._nodes):
             leads = " ".join(group for group, leader in self._leaders.items() if leader == node.name)
@@ -231,7 +231,6 @@ class Cluster:
                 f"{name} {layout.broker_address(number, group)}"
                 for group, name in enumerate(layout.group_names)
             )
-            width = 4 * layout.groups + 2
             lines.append(f"  {node.name:<6}{node.process.pid:<9}{leads or '-':<{width}}{brokers}")
         missing = [group for group in layout.group_names if group not in self._leaders]
         if missing:
@@ -298,5 +297,7 @@ def start(
         fail(EXIT_FAILED, f"the nodes did not start within {START_SECONDS_MAX} s; see {folder}/n*/broker.log")
     except ClusterError as error:
         fail(EXIT_FAILED, error)
+    except BrokenPipeError:
+        raise  # who read our output has seen enough
     except (OSError, ValueError) as error:
         fail(EXIT_FAILED, f"the cluster cannot start: {one_line(error)}")
