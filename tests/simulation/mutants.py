@@ -116,7 +116,7 @@ def leader_counts_what_it_has_not_fsynced(patch: pytest.MonkeyPatch) -> None:
 
 def ack_before_fsync(patch: pytest.MonkeyPatch) -> None:
     def at_once(self: SimNode, effect: SendAfterPersist) -> None:
-        self._send(Send(effect.to, effect.message))
+        self.send(Send(effect.to, effect.message))
 
     patch.setattr(SimNode, "_send_after_persist", at_once)
 

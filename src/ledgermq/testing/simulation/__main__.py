@@ -9,7 +9,7 @@ from multiprocessing import Pool
 
 import msgspec
 
-from ledgermq.testing.simulation.simulation import Outcome, simulate
+from ledgermq.testing.simulation.simulation import Outcome, simulate, simulate_brokers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: print everything that happens")
     parser.add_argument("--processes", type=int, default=1, help="run so many seeds at once")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
+    parser.add_argument("--brokers", action="store_true", help="the members are brokers with their stores")
     options = parser.parse_args(arguments)
     if options.seed is not None:
-        return _one(options.seed, options.trace)
+        return _one(options.seed, options.brokers, options.trace)
     first, _, end = options.seeds.partition(":")
-    return _many(range(int(first), int(end)), options.processes, options.keep_going)
+    return _many(range(int(first), int(end)), options.brokers, options.processes, options.keep_going)
 
 
 def _say(text: str) -> None:
@@ -40,8 +41,9 @@ def _print_event(now_us: int, who: str, what: str) -> None:
     sys.stdout.write(f"{now_us / 1e6:10.6f} {who:3s} {what}\n")
 
 
-def _one(seed: int, trace: bool) -> int:
-    outcome = simulate(seed, trace=_print_event if trace else None)
+def _one(seed: int, brokers: bool, trace: bool) -> int:
+    run = simulate_brokers if brokers else simulate
+    outcome = run(seed, trace=_print_event if trace else None)
     faults = {name: value for name, value in msgspec.structs.asdict(outcome.faults).items() if value}
     _say(f"seed {seed}: {outcome.members} members, faults {faults}")
     _say(
@@ -56,15 +58,16 @@ def _verdict(outcome: Outcome) -> int:
     if outcome.violation is None:
         return 0
     _say(f"seed {outcome.seed} FAILED: {outcome.violation}")
-    _say(f"  see: python -m ledgermq.testing.simulation --seed {outcome.seed} --trace")
+    brokers = "--brokers " if outcome.faults.broker else ""
+    _say(f"  see: python -m ledgermq.testing.simulation {brokers}--seed {outcome.seed} --trace")
     return 1
 
 
-def _many(seeds: range, processes: int, keep_going: bool) -> int:
+def _many(seeds: range, brokers: bool, processes: int, keep_going: bool) -> int:
     begin = time.monotonic()
     done = failed = committed = 0
     with Pool(processes) as pool:
-        for outcome in pool.imap(simulate, seeds, chunksize=8):
+        for outcome in pool.imap(simulate_brokers if brokers else simulate, seeds, chunksize=8):
             done += 1
             committed += outcome.committed
             failed += _verdict(outcome)

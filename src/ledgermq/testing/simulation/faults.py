@@ -52,6 +52,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger is the real one, on a simulated disk, and messages travel in their binary form."""
     java: bool = False
     """Some members are a model of DLedger 0.3.2 (java_core.py)."""
+    broker: bool = False
+    """The members have a broker's store, and clients send messages to queues (broker_machine.py)."""
     # what operators do
     snapshots: float = 0.0
     transfers: float = 0.0
@@ -127,3 +129,8 @@ def with_java(faults: Faults) -> Faults:
         snapshots=0.0,
         transfers=0.0,
     )
+
+
+def with_broker(faults: Faults) -> Faults:
+    """The same with members that are brokers: their stores need the real ledger."""
+    return msgspec.structs.replace(faults, broker=True, files=True, java=False, bit_flips=False)

@@ -19,7 +19,8 @@ from ledgermq.testing.simulation.disk import SimDisk
 from ledgermq.testing.simulation.model_ledger import Fuse
 
 _DIRECTORY: Final = "/dledger/g0"
-_DATA_FILE_BYTES: Final = 2048
+DATA_DIRECTORY: Final = f"{_DIRECTORY}/data"
+DATA_FILE_BYTES: Final = 2048
 _INDEX_FILE_BYTES: Final = 32 * 20
 _RECENT_BYTES: Final = 1024
 
@@ -62,15 +63,16 @@ class _WatchedLedger(FileLedger):
 class FileStorage:
     """The disk of one node; the files on it outlive the node's deaths."""
 
-    def __init__(self, random: Random, fuse: Fuse) -> None:
+    def __init__(self, random: Random, fuse: Fuse, data_file_bytes: int = DATA_FILE_BYTES) -> None:
         self.disk: Final = _FusedDisk(random, fuse)
+        self._data_file_bytes = data_file_bytes
         self.ledger = self._new_ledger()
 
     def _new_ledger(self) -> _WatchedLedger:
         return _WatchedLedger(
             self.disk,
             _DIRECTORY,
-            data_file_bytes=_DATA_FILE_BYTES,
+            data_file_bytes=self._data_file_bytes,
             index_file_bytes=_INDEX_FILE_BYTES,
             recent_bytes=_RECENT_BYTES,
         )

@@ -15,7 +15,6 @@ Rules of this file: the driver's duties towards the core, each of which the muta
 from __future__ import annotations
 
 import errno
-import zlib
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, Protocol
@@ -24,6 +23,7 @@ import msgspec
 
 from ledgermq.dledger.codes import DLedgerCode, PushKind, Role, VoteResult
 from ledgermq.dledger.core import Core, CoreConfig, Refused
+from ledgermq.dledger.entries import ENTRY_HEAD_BYTES
 from ledgermq.dledger.held import Held
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.messages import (
@@ -34,7 +34,6 @@ from ledgermq.dledger.messages import (
     Commit,
     FailProposals,
     InstallReceived,
-    InstallSnapshot,
     InstallSnapshotReply,
     Message,
     Push,
@@ -52,18 +51,20 @@ from ledgermq.dledger.messages import (
     Truncate,
     VoteReply,
 )
+from ledgermq.testing.simulation.broker_machine import BrokerMachine, SimMessage
 from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults
 from ledgermq.testing.simulation.java_core import JavaCore
+from ledgermq.testing.simulation.leading import Leading
+from ledgermq.testing.simulation.machine import NO_SNAPSHOT, Machine, Snapshot
 from ledgermq.testing.simulation.model_ledger import Died, Fuse
 from ledgermq.testing.simulation.network import Network
+from ledgermq.testing.simulation.queue_checks import QueueChecks
+from ledgermq.testing.simulation.snapshot_exchange import SnapshotExchange
 
 _SETTLE_MAX: Final = 10_000
 """Rounds of effects in one turn: a core that never has enough hangs its node."""
-_SNAPSHOT_PIECE_BYTES: Final = 8
-_SNAPSHOT_PATIENCE_US: Final = 400_000
-_SNAPSHOT_TRIES: Final = 3
 _PUSH_BYTES: Final = 1 << 20
 _SMALL_PUSH_BYTES: Final = (1, 1, 200)
 _YOUNG_STEPS: Final = 60
@@ -93,6 +94,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     faults: Faults
     network: Network
     checks: Checks
+    queue_checks: QueueChecks
     config: CoreConfig
     members: tuple[str, ...]
     java: tuple[str, ...]
@@ -100,31 +102,15 @@ class Surroundings(msgspec.Struct, frozen=True):
     trace: Callable[[str, str], None] | None
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """The state machine is a checksum over all entries: ``state`` after entry ``last_index``."""
-
-    last_index: int
-    last_term: int
-    next_pos: int
-    state: int
-
-
-class _Sending(msgspec.Struct):
-    term: int
-    snapshot: Snapshot
-    offset: int = 0
-    tries: int = 0
-
-
-NO_SNAPSHOT: Final = Snapshot(NO_INDEX, NO_TERM, 0, 0)
-
-
 class SimNode:
     """``core`` is None while it is dead. Clients and faults call the public methods."""
 
-    def __init__(self, node_id: str, world: Surroundings, storage: Storage, fuse: Fuse) -> None:
+    def __init__(
+        self, node_id: str, world: Surroundings, storage: Storage, machine: Machine, fuse: Fuse
+    ) -> None:
         self.id: Final = node_id
         self.storage: Final = storage
+        self.machine: Final = machine
         self.fuse: Final = fuse
         self._world: Final = world
         self._events: Final = world.events
@@ -148,11 +134,11 @@ class SimNode:
             AppendNoop: self._append_noop,
             Truncate: self._truncate,
             Reset: self._reset,
-            Send: self._send,
+            Send: self.send,
             SendAfterPersist: self._send_after_persist,
             SendEntries: self._send_entries,
-            SendSnapshot: self._send_snapshot,
-            SnapshotPiece: self._snapshot_piece,
+            SendSnapshot: lambda effect: self._exchange.send(effect),
+            SnapshotPiece: lambda effect: self._exchange.piece(effect),
             InstallReceived: self._install_received,
             Commit: self._commit,
             FailProposals: self._fail_proposals,
@@ -173,7 +159,13 @@ class SimNode:
         self._flush_stale = False
         """The log was cut since the fsync began."""
         self.applied_index = NO_INDEX
-        self._state = 0
+        self.machine.forget()
+        self._leading = (
+            Leading(self, self.machine, self._world.queue_checks)
+            if isinstance(self.machine, BrokerMachine)
+            else None
+        )
+        self._exchange = SnapshotExchange(self)
         self._proposals: dict[int, tuple[int, bytes]] = {}
         """Index -> (term, body) of the proposals that a client waits for."""
         self._reads: dict[int, int] = {}
@@ -181,10 +173,6 @@ class SimNode:
         self._ready: list[tuple[int, int]] = []
         """(index, token) of the reads that wait for the state machine."""
         self._next_token = 0
-        self._sending: dict[str, _Sending] = {}
-        self._receiving: tuple[str, int, int] | None = None
-        self._received = bytearray()
-        self._received_snapshot = NO_SNAPSHOT
 
     # ---- life and death ----
 
@@ -210,18 +198,19 @@ class SimNode:
         self._ledger = ledger = self.storage.ledger
         term, vote = ledger.load_state()
         snapshot = self.snapshot
+        applied_index = self.machine.open(ledger, snapshot)
         if (
             snapshot.last_index >= ledger.first_index
             and ledger.term_at(snapshot.last_index) != snapshot.last_term
         ):
             # It died between the snapshot of another and the reset of its own log.
             ledger.reset(snapshot.last_index, snapshot.last_term, snapshot.next_pos)
-        if ledger.first_index > snapshot.last_index + 1:
+        if ledger.first_index > max(snapshot.last_index, applied_index) + 1:
             raise Violation(
                 "core and ledger agree",
                 f"{self.id} has neither entries nor snapshot before {ledger.first_index}",
             )
-        commit_index = snapshot.last_index
+        commit_index = max(snapshot.last_index, applied_index)
         if self._world.faults.remembered_commits:
             commit_index = max(commit_index, min(ledger.committed_index, ledger.last_index))
         items = [
@@ -252,7 +241,7 @@ class SimNode:
         for peer in self._world.members:
             if peer != self.id:
                 core.peer_is_java(peer, peer in self._world.java)
-        self.applied_index, self._state = snapshot.last_index, snapshot.state
+        self.applied_index = applied_index
         self._apply(core.commit_index)
         self._take(self._settle)
 
@@ -279,6 +268,26 @@ class SimNode:
                 self._inbox.insert(0, self._inbox.pop())
             self._turn()
 
+    @property
+    def running(self) -> Core | JavaCore:
+        assert self.core is not None
+        return self.core
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def later(self, delay_us: int, action: Callable[..., None], *args: Any) -> None:
+        """Do this at a turn of this life, not before ``delay_us``."""
+        self._events.after(delay_us, self._in_life, self.life, action, args)
+
+    def _in_life(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if life == self.life:
+            self._take(action, *args)
+
+    def draw_us(self, below_us: int) -> int:
+        return int(self._random.random() * below_us)
+
     # ---- what happens to it ----
 
     def receive(self, sender: str, message: Message) -> None:
@@ -286,6 +295,11 @@ class SimNode:
 
     def propose(self, bodies: Sequence[bytes]) -> None:
         self._take(self._proposed, bodies)
+
+    def send_messages(self, messages: list[SimMessage]) -> None:
+        """A broker's clients send these."""
+        if self._leading is not None:
+            self._take(self._leading.gather, messages)
 
     def read(self) -> None:
         self._take(self._asked_to_read, self._checks.seen_index)
@@ -320,7 +334,7 @@ class SimNode:
             for action, args in inbox:
                 action(*args)
             self._settle()
-            if self._core.persisted_index < self._ledger.last_index and not self._ledger.dirty:
+            if self.running.persisted_index < self._ledger.last_index and not self._ledger.dirty:
                 # A truncation made durable what is left, or an fsync covered more than it was asked for.
                 self._persisted(self._ledger.last_index, self._ledger.last_term)
                 self._settle()
@@ -337,7 +351,7 @@ class SimNode:
 
     def _settle(self) -> None:
         """Carry out effects until there are none."""
-        core, carry_out, step = self._core, self._carry_out, self.fuse.step
+        core, carry_out, step = self.running, self._carry_out, self.fuse.step
         trace = self._world.trace
         for _ in range(_SETTLE_MAX):
             effects = core.take()
@@ -350,13 +364,8 @@ class SimNode:
                 carry_out[type(effect)](effect)
         raise Violation("the core settles", f"{self.id} has effects without end, the last is {effects[-1]}")
 
-    @property
-    def _core(self) -> Core | JavaCore:
-        assert self.core is not None
-        return self.core
-
     def _agree(self) -> None:
-        core, ledger = self._core, self._ledger
+        core, ledger = self.running, self._ledger
         if core.last_index != ledger.last_index or core.term_at(core.last_index) != ledger.last_term:
             raise Violation(
                 "core and ledger agree",
@@ -374,7 +383,7 @@ class SimNode:
     # ---- time ----
 
     def _arm(self) -> None:
-        deadline_ms = self._core.next_deadline_ms
+        deadline_ms = self.running.next_deadline_ms
         if 0 <= self._armed_ms <= deadline_ms:
             return  # An event comes early enough; it will look again.
         now_ms = self.now_ms()
@@ -393,31 +402,34 @@ class SimNode:
         self._take(self._tick)
 
     def _tick(self) -> None:
-        self._core.tick(self.now_ms())
+        self.running.tick(self.now_ms())
 
     # ---- events of the core ----
 
     def _received_message(self, sender: str, message: Message) -> None:
         if self._world.trace is not None:
             self._trace(f"<- {sender} {message}")
-        self._core.receive(self.now_ms(), sender, message)
+        self.running.receive(self.now_ms(), sender, message)
         if type(message) is InstallSnapshotReply:
-            self._snapshot_answered(sender, message)
+            self._exchange.answered(sender, message)
 
     def _disconnected(self, peer: str) -> None:
-        self._core.disconnected(self.now_ms(), peer)
+        self.running.disconnected(self.now_ms(), peer)
 
     def _proposed(self, bodies: Sequence[bytes]) -> None:
-        core = self._core
-        if self.storage.full:
-            return  # DISK_FULL
-        self._settle()  # What the core has written so far stands before the proposal.
         try:
-            first_index = core.propose(self.now_ms(), len(bodies))
+            self.propose_now(bodies)
         except Refused as refused:
             if self._world.trace is not None:
                 self._trace(f"refuses a proposal: {refused}")
-            return
+
+    def propose_now(self, bodies: Sequence[bytes]) -> None:
+        """Raises Refused."""
+        core = self.running
+        if self.storage.full:
+            raise Refused(DLedgerCode.DISK_FULL, "the disk is full")
+        self._settle()  # What the core has written so far stands before the proposal.
+        first_index = core.propose(self.now_ms(), len(bodies))
         if self._world.trace is not None:
             self._trace(
                 f"is asked to append {first_index}..{first_index + len(bodies) - 1} of term {core.term}"
@@ -429,11 +441,11 @@ class SimNode:
     def _asked_to_read(self, seen_index: int) -> None:
         self._next_token += 1
         self._reads[self._next_token] = seen_index
-        self._core.read(self.now_ms(), self._next_token)
+        self.running.read(self.now_ms(), self._next_token)
 
     def _asked_to_transfer(self, to: str) -> None:
         try:
-            self._core.transfer(self.now_ms(), to)
+            self.running.transfer(self.now_ms(), to)
         except Refused as refused:
             if self._world.trace is not None:
                 self._trace(f"refuses a transfer: {refused}")
@@ -503,14 +515,14 @@ class SimNode:
         self._persisted(*covered)
 
     def _persisted(self, index: int, term: int) -> None:
-        core = self._core
+        core = self.running
         core.persisted(index, term)
         for effect in self._held.release(core.persisted_index):
-            self._send(effect)
+            self.send(effect)
 
     # ---- effects: messages ----
 
-    def _send(self, effect: Send) -> None:
+    def send(self, effect: Send) -> None:
         message = effect.message
         if type(message) is Push and self._world.java:
             message = self._with_entry(effect.to, message)
@@ -532,8 +544,8 @@ class SimNode:
 
     def _send_after_persist(self, effect: SendAfterPersist) -> None:
         self._held.hold(effect)
-        for ready in self._held.release(self._core.persisted_index):
-            self._send(ready)
+        for ready in self._held.release(self.running.persisted_index):
+            self.send(ready)
 
     def _send_entries(self, effect: SendEntries) -> None:
         small = self._world.faults.small_pushes and not self.calm
@@ -541,34 +553,43 @@ class SimNode:
         entries = self._ledger.read(effect.first_index, max_bytes)
         prev_index = effect.first_index - 1
         push = Push(PushKind.APPEND, effect.term, prev_index, effect.prev_term, effect.commit_index, entries)
-        self._send(Send(effect.to, push))
-        self._core.pushed(effect.to, entries.last_index)
+        self.send(Send(effect.to, push))
+        self.running.pushed(effect.to, entries.last_index)
 
     # ---- effects: what is committed ----
 
     def _commit(self, effect: Commit) -> None:
-        core, checks = self._core, self._checks
+        core, checks = self.running, self._checks
         if effect.index >= len(checks.committed):
             checks.quorum_holds(self.id, core.term, effect.index, self._ledger.term_at(effect.index))
         self._apply(effect.index)
 
     def _apply(self, last_index: int) -> None:
-        core, ledger, checks = self._core, self._ledger, self._checks
-        for index in range(self.applied_index + 1, last_index + 1):
+        core, ledger, checks = self.running, self._ledger, self._checks
+        first_index = self.applied_index + 1
+        for index in range(first_index, last_index + 1):
             item = ledger.term_at(index), ledger.body(index)
+            if self._leading is not None and index == len(checks.committed):
+                log_offset = ledger.read(index, 1, index).first_pos + ENTRY_HEAD_BYTES
+                self._world.queue_checks.committed(index, int(log_offset), item[1])
             checks.commits(self.id, core.term, index, item)
-            self._state = zlib.crc32(b"%d " % item[0] + item[1], self._state)
-            self.applied_index = index
+        if first_index <= last_index:
+            self.machine.apply(first_index, last_index)
+            self.applied_index = last_index
+        for index in range(first_index, last_index + 1):
             proposal = self._proposals.pop(index, None)
             if proposal is not None:
                 checks.acknowledge(self.id, index, *proposal)
         if self._world.faults.remembered_commits and self._random.random() < 0.2:
             ledger.save_checkpoint(self.applied_index)
         self._serve_reads()
+        if self._leading is not None:
+            self._leading.look()
 
     def _fail_proposals(self, effect: FailProposals) -> None:
-        for index in range(effect.first_index, effect.last_index + 1):
-            self._proposals.pop(index, None)
+        failed = [self._proposals.pop(i, None) for i in range(effect.first_index, effect.last_index + 1)]
+        if self._leading is not None and any(failed):
+            self._leading.failed(effect.code)
 
     def _read_ready(self, effect: ReadReady) -> None:
         self._ready.append((effect.index, effect.token))
@@ -587,8 +608,10 @@ class SimNode:
         del self._reads[effect.token]
 
     def _role_changed(self, effect: RoleChanged) -> None:
+        if self._leading is not None:
+            self._leading.role_changed()
         if effect.role is Role.LEADER:
-            core = self._core
+            core = self.running
             # Java asks for votes in its old term when it comes back, and may lead in it again.
             life = 0 if self.id in self._world.java else self.life
             self._checks.leads(self.id, life, effect.term, core.term_at, core.first_index)
@@ -613,113 +636,32 @@ class SimNode:
             next_pos = ledger.read(index + 1, 1).first_pos
         else:
             next_pos = ledger.end_pos
+        data = self.machine.freeze()
         self.fuse.step()
-        self.snapshot = Snapshot(index, ledger.term_at(index), next_pos, self._state)
+        self.snapshot = Snapshot(index, ledger.term_at(index), next_pos, data)
         self.fuse.step()
         keep = self._random.choice((0, 0, 3, 20))
         first_index = ledger.delete_before(index + 1 - keep)
         self.fuse.step()
-        self._core.log_starts_at(first_index)
-
-    def _send_snapshot(self, effect: SendSnapshot) -> None:
-        if self.snapshot.last_index < self._ledger.first_index - 1:
-            raise Violation(
-                "core and ledger agree", f"{self.id} has no snapshot before {self._ledger.first_index}"
-            )
-        self._sending[effect.to] = sending = _Sending(effect.term, self.snapshot)
-        self._send_piece(effect.to, sending)
-
-    def _send_piece(self, to: str, sending: _Sending) -> None:
-        snapshot = sending.snapshot
-        data = b"%020d" % snapshot.state
-        piece = InstallSnapshot(
-            term=sending.term,
-            last_index=snapshot.last_index,
-            last_term=snapshot.last_term,
-            next_pos=snapshot.next_pos,
-            offset=sending.offset,
-            data=data[sending.offset : sending.offset + _SNAPSHOT_PIECE_BYTES],
-            done=sending.offset + _SNAPSHOT_PIECE_BYTES >= len(data),
-        )
-        self._send(Send(to, piece))
-        self._events.after(_SNAPSHOT_PATIENCE_US, self._piece_overdue, self.life, to, sending, sending.offset)
-
-    def _piece_overdue(self, life: int, to: str, sending: _Sending, offset: int) -> None:
-        if life == self.life:
-            self._take(self._send_piece_again, to, sending, offset)
-
-    def _send_piece_again(self, to: str, sending: _Sending, offset: int) -> None:
-        if self._sending.get(to) is not sending or sending.offset != offset:
-            return
-        sending.tries += 1
-        if sending.tries > _SNAPSHOT_TRIES or self._core.term != sending.term:
-            self._snapshot_ends(to, sending, ok=False)
-        else:
-            self._send_piece(to, sending)
-
-    def _snapshot_answered(self, sender: str, reply: InstallSnapshotReply) -> None:
-        sending = self._sending.get(sender)
-        if sending is None or reply.term != sending.term or reply.last_index != sending.snapshot.last_index:
-            return
-        if reply.code != DLedgerCode.SUCCESS or reply.done:
-            self._snapshot_ends(sender, sending, ok=reply.code == DLedgerCode.SUCCESS)
-        elif reply.offset != sending.offset:
-            sending.offset = reply.offset
-            sending.tries = 0
-            self._send_piece(sender, sending)
-
-    def _snapshot_ends(self, to: str, sending: _Sending, ok: bool) -> None:
-        del self._sending[to]
-        if self._core.term == sending.term:
-            self._core.snapshot_sent(self.now_ms(), to, ok)
-
-    def _snapshot_piece(self, effect: SnapshotPiece) -> None:
-        piece = effect.piece
-        key = (effect.sender, piece.term, piece.last_index)
-        if self._receiving != key:
-            self._receiving = key
-            self._received.clear()
-        if piece.offset == len(self._received):
-            self._received += piece.data
-            if piece.done:
-                delay_us = int(self._random.random() * 20_000)
-                self._events.after(delay_us, self._piece_written, self.life, piece, int(self._received))
-                return
-        if not piece.done:
-            reply = InstallSnapshotReply(
-                piece.term, DLedgerCode.SUCCESS, piece.last_index, len(self._received), False
-            )
-            self._send(Send(effect.sender, reply))
-
-    def _piece_written(self, life: int, piece: InstallSnapshot, state: int) -> None:
-        if life == self.life:
-            self._take(self._snapshot_is_durable, piece, state)
-
-    def _snapshot_is_durable(self, piece: InstallSnapshot, state: int) -> None:
-        self.fuse.step()
-        self._received_snapshot = Snapshot(piece.last_index, piece.last_term, piece.next_pos, state)
-        if piece.last_index > self.snapshot.last_index:  # A newer one may have come in a term gone by.
-            self.snapshot = self._received_snapshot
-        self.fuse.step()
-        self._receiving = None
-        self._core.snapshot_received(self.now_ms(), piece, True)
+        self.running.log_starts_at(first_index)
 
     def _install_received(self, effect: InstallReceived) -> None:
-        snapshot = self._received_snapshot
+        snapshot = self._exchange.received
         if (snapshot.last_index, snapshot.last_term) != (effect.last_index, effect.last_term):
             raise Violation(
                 "core and ledger agree", f"{self.id} installs {effect}, its snapshot is {snapshot}"
             )
-        self.applied_index, self._state = snapshot.last_index, snapshot.state
+        self.machine.install(snapshot)
+        self.applied_index = snapshot.last_index
         self._proposals.clear()
         self._serve_reads()
 
     # ---- what a reader of a trace sees ----
 
     @property
-    def state(self) -> tuple[int, int]:
-        """Applied index and checksum of the state machine."""
-        return self.applied_index, self._state
+    def state(self) -> tuple[int, object]:
+        """Applied index and the state machine's state."""
+        return self.applied_index, self.machine.state
 
     def _trace(self, text: str) -> None:
         assert self._world.trace is not None

@@ -19,13 +19,16 @@ from ledgermq.dledger.core import CoreConfig
 from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.messages import Message
 from ledgermq.dledger.native_messages import decode_native, encode_native
+from ledgermq.testing.simulation.broker_machine import DATA_FILE_BYTES, BrokerMachine, SimMessage
 from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
-from ledgermq.testing.simulation.faults import Faults, draw_faults
-from ledgermq.testing.simulation.file_storage import FileStorage
+from ledgermq.testing.simulation.faults import Faults, draw_faults, with_broker
+from ledgermq.testing.simulation.file_storage import DATA_DIRECTORY, FileStorage
+from ledgermq.testing.simulation.machine import ChecksumMachine
 from ledgermq.testing.simulation.model_ledger import Fuse, ModelLedger
 from ledgermq.testing.simulation.network import Network
 from ledgermq.testing.simulation.node import SimNode, Surroundings
+from ledgermq.testing.simulation.queue_checks import QueueChecks
 from ledgermq.testing.simulation.weather import Weather
 
 CALM_SECONDS_MAX: Final = 12
@@ -36,6 +39,9 @@ _LOOK_US: Final = 50_000
 _ASK_US: Final = 1_000_000
 _JAVA_ASK_US: Final = 4_000_000
 """A Java leader tells of a commit with the next entry, or when none came for a second."""
+_TOPICS: Final = (b"Orders", b"Bills")
+_BODY_SIZES: Final = (0, 0, 20, 150, 600, 2000)
+_ALL: Final = 1 << 60
 _SIZES: Final = (1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)
 
 Trace = Callable[[int, str, str], None]
@@ -72,6 +78,7 @@ class Simulation:
         self.seconds = random.choice((2, 4, 8))
         self._trace = trace
         self.checks = Checks(self._holders, size // 2 + 1)
+        self.queue_checks = QueueChecks(find_keys=not faults.full_disks)
         self.network = Network(events, random, faults, members, self._deliver)
         java = tuple(member for member in members if faults.java and random.random() < 0.5)
         config = CoreConfig(
@@ -89,16 +96,16 @@ class Simulation:
             faults,
             self.network,
             self.checks,
+            self.queue_checks,
             config,
             members,
             java,
             None if trace is None else self._says,
         )
         self.nodes: list[SimNode] = []
+        indexed = faults.broker and random.random() < 0.7
         for member in members:
-            fuse = Fuse()
-            storage = FileStorage(random, fuse) if faults.files else ModelLedger(random, fuse)
-            self.nodes.append(SimNode(member, world, storage, fuse))
+            self.nodes.append(self._make_node(member, world, indexed))
         self._by_id = {node.id: node for node in self.nodes}
         say = None if trace is None else self._weather_says
         self._weather = Weather(events, random, faults, self.network, self.nodes, self._other_holders, say)
@@ -109,6 +116,26 @@ class Simulation:
             events.after(random.randrange(200_000), node.start)
         for _ in range(2):
             events.after(random.randrange(500_000), self._client_acts)
+
+    def _make_node(self, member: str, world: Surroundings, indexed: bool) -> SimNode:
+        random, fuse = self.random, Fuse()
+        if not self.faults.broker:
+            storage = FileStorage(random, fuse) if self.faults.files else ModelLedger(random, fuse)
+            return SimNode(member, world, storage, ChecksumMachine(), fuse)
+        files = FileStorage(random, fuse, DATA_FILE_BYTES)
+        machine = BrokerMachine(
+            member,
+            files.disk,
+            DATA_DIRECTORY,
+            random,
+            self.checks,
+            self.queue_checks,
+            lambda: self.events.now_us,
+            lambda delay_us, action: node.later(delay_us, action),
+            indexed,
+        )
+        node = SimNode(member, world, files, machine, fuse)
+        return node
 
     # ---- what the parts ask each other ----
 
@@ -148,11 +175,23 @@ class Simulation:
         self.events.after(random.randrange(2 * self._rate_us), self._client_acts)
 
     def _propose(self, node: SimNode, count: int) -> None:
+        if self.faults.broker:
+            self._send(node, count)
+            return
         bodies = [b"%d" % number for number in range(self._proposed, self._proposed + count)]
         if self.faults.files:
             bodies = [body + b" " * self.random.choice((0, 0, 20, 600)) for body in bodies]
         self._proposed += count
         node.propose(bodies)
+
+    def _send(self, node: SimNode, count: int) -> None:
+        random = self.random
+        messages = [
+            SimMessage(random.choice(_TOPICS), random.randrange(2), number, random.choice(_BODY_SIZES))
+            for number in range(self._proposed, self._proposed + count)
+        ]
+        self._proposed += count
+        node.send_messages(messages)
 
     # ---- the run ----
 
@@ -215,6 +254,9 @@ class Simulation:
         for body, index in self.checks.acknowledged.items():
             if self.checks.committed[index][1] != body:
                 raise Violation("acknowledged stays", f"{body!r} is not at {index} in the end")
+        for node in self.nodes:
+            if isinstance(node.machine, BrokerMachine):
+                node.machine.check(_ALL)
 
     def _outcome(self, violation: str | None, calm_ms: int) -> Outcome:
         checks = self.checks
@@ -254,3 +296,8 @@ def _describe(node: SimNode) -> str:
 def simulate(seed: int, faults: Faults | None = None, trace: Trace | None = None) -> Outcome:
     """One whole run."""
     return Simulation(seed, faults, trace).run()
+
+
+def simulate_brokers(seed: int, trace: Trace | None = None) -> Outcome:
+    """The same of a group of brokers."""
+    return simulate(seed, with_broker(draw_faults(Random(seed))), trace)

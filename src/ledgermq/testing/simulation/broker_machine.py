@@ -1,0 +1,259 @@
+"""A broker's store as a member's state machine: real queues, index and recovery on the simulated disk.
+
+Messages come as a turn of a broker's loop brings them: gathered first, proposed together a moment later. What
+the driver owes the store is done here as ``broker/group_member.py`` does it:
+
+* A leader takes messages once all of its log is applied, and its end is an entry of its own term.
+* It takes none any more when it stops leading, or the group refuses something.
+* What the store wants done by a worker is done later, one job after the other.
+
+Rules of this file: time is the run's, accelerated for the store, so that it does within seconds what it does
+within minutes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple, cast
+
+import msgspec
+
+from ledgermq.broker.committed_log import committed_log
+from ledgermq.broker.group_member import GroupMachine
+from ledgermq.broker.metadata_log import MetadataFile, MetadataLog
+from ledgermq.dledger.file_ledger import FileLedger
+from ledgermq.dledger.ledger import Ledger
+from ledgermq.dledger.messages import NO_INDEX
+from ledgermq.message.properties import PropertyScan
+from ledgermq.runtime.config import StoreConfig
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.errors import StoreError, StoreFatalError
+from ledgermq.store.message_store import Job
+from ledgermq.store.replicated_store import ReplicatedStore
+from ledgermq.testing.simulation.checks import Checks
+from ledgermq.testing.simulation.disk import SimDisk
+from ledgermq.testing.simulation.machine import Snapshot
+from ledgermq.testing.simulation.queue_checks import QueueChecks
+
+DATA_FILE_BYTES: Final = 4096
+STORE_TIME_FACTOR: Final = 40
+BEGIN_MS: Final = 1_700_000_000_000
+_HOST: Final = b"\x7f\x00\x00\x01\x00\x00\x2a\x9f"
+_APPLY_BYTES: Final = (1, 700, 1 << 20)
+_WHOLE_CHECKS: Final = 0.02
+_CHECKED: Final = 40
+_UPKEEP_US: Final = 250_000
+
+
+class SimMessage(NamedTuple):
+    topic: bytes
+    queue_id: int
+    number: int
+    body_bytes: int
+
+
+class _NoMetadata:
+    def snapshot(self) -> MetadataFile:
+        return MetadataFile(0, msgspec.Raw(b"{}"))
+
+    def install(self, file: MetadataFile) -> None:
+        """Nothing is in it."""
+
+
+class BrokerMachine:
+    """``later`` runs something at a later turn of this life; ``now_us`` is the run's time."""
+
+    def __init__(
+        self,
+        node_id: str,
+        disk: SimDisk,
+        data_directory: str,
+        random: Random,
+        checks: Checks,
+        queue_checks: QueueChecks,
+        now_us: Callable[[], int],
+        later: Callable[[int, Callable[[], None]], None],
+        indexed: bool,
+    ) -> None:
+        self.leading = False
+        self._id = node_id
+        self._disk = disk
+        self._data_directory = data_directory
+        self._random = random
+        self._checks = checks
+        self._queue_checks = queue_checks
+        self._now_us = now_us
+        self._later = later
+        self._jobs: list[Job] = []
+        self._config = StoreConfig(
+            store_path_root_dir="/store",
+            mapped_file_size_commit_log=DATA_FILE_BYTES,
+            mapped_file_size_consume_queue=8 * 20,
+            max_hash_slot_num=16,
+            max_index_num=40,
+            message_index_enable=indexed,
+        )
+
+    # ---- lives ----
+
+    def open(self, ledger: Ledger, snapshot: Snapshot) -> int:
+        assert isinstance(ledger, FileLedger)
+        self._ledger = ledger
+        self.leading = False
+        self._jobs = []
+        committed = committed_log(ledger, DATA_FILE_BYTES)
+        self.store = store = ReplicatedStore(self._config, _HOST, self._data_directory, committed, self._disk)
+        store.open()
+        metadata = cast(MetadataLog, _NoMetadata())
+        self._running = False
+        self._machine = GroupMachine(store, metadata, ledger, self._run, self._grown, _nothing)
+        self.applied_index = store.applied_index
+        self._check_recovered()
+        self._whole_from = NO_INDEX
+        if snapshot.data:
+            self._load_on_start(snapshot)
+        self.check()
+        self._running = True
+        self._later(_UPKEEP_US, self._upkeep)
+        return self.applied_index
+
+    def _check_recovered(self) -> None:
+        index, committed = self.applied_index, self._checks.committed
+        known = index < len(committed)
+        if known and self._ledger.first_index <= index:
+            known = self._ledger.term_at(index) == committed[index][0]
+        self._queue_checks.recovered(self._id, index, known)
+
+    def _load_on_start(self, snapshot: Snapshot) -> None:
+        """As ``dledger/committed.py`` does."""
+        ledger = self._ledger
+        self._machine.load(io.BytesIO(snapshot.data))
+        has_rest = ledger.first_index <= self.applied_index + 1
+        leads_to = has_rest and ledger.term_at(snapshot.last_index) == snapshot.last_term
+        if self.applied_index >= snapshot.last_index or leads_to:
+            self._machine.remembered(snapshot.last_index, snapshot.next_pos)
+            # Only then is it known where queues end of which the log has nothing.
+            self._whole_from = snapshot.last_index
+        else:
+            self._machine.loaded(snapshot.last_index, snapshot.next_pos)
+            self.applied_index = snapshot.last_index
+
+    def forget(self) -> None:
+        self.leading = False
+        self._jobs = []
+
+    @property
+    def state(self) -> object:
+        return {
+            (topic, queue_id): end
+            for topic, queues in self.store.queue_ends().items()
+            for queue_id, end in queues.items()
+            if end
+        }
+
+    # ---- what is committed ----
+
+    def apply(self, first_index: int, last_index: int) -> None:
+        size = self._random.choice(_APPLY_BYTES)
+        while first_index <= last_index:
+            entries = self._ledger.read(first_index, size, last_index)
+            self._machine.apply_entries(entries)
+            self.applied_index = entries.last_index
+            first_index = entries.last_index + 1
+            if self.applied_index >= self._whole_from:
+                self._queue_checks.ends(self._id, self.store, self.applied_index)
+        if self._random.random() < _WHOLE_CHECKS:
+            self.check()
+
+    def check(self, newest: int = _CHECKED) -> None:
+        """The ``newest`` messages of each queue can be read."""
+        if self.applied_index < self._whole_from:
+            return
+        ledger = self._ledger
+        begin = ledger.end_pos
+        if ledger.last_index >= ledger.first_index:
+            begin = ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
+        self._queue_checks.whole(self._id, self.store, self.applied_index, begin, newest)
+
+    def freeze(self) -> bytes:
+        out = io.BytesIO()
+        self._machine.freeze()(out)
+        return out.getvalue()
+
+    def install(self, snapshot: Snapshot) -> None:
+        self._machine.load(io.BytesIO(snapshot.data))
+        self._machine.loaded(snapshot.last_index, snapshot.next_pos)
+        self.applied_index = snapshot.last_index
+        self._queue_checks.ends(self._id, self.store, self.applied_index)
+
+    def _grown(self, queues: list[ConsumeQueue]) -> None:
+        """Nobody waits here for messages."""
+
+    # ---- leading ----
+
+    def lead(self) -> None:
+        self.leading = True
+        self.store.entries.lead(self._ledger.end_pos)
+
+    def follow(self) -> None:
+        if self.leading:
+            self.leading = False
+            self.store.entries.follow()
+
+    def gather(self, messages: list[SimMessage]) -> bool:
+        """Append them; whether that was possible."""
+        if self.store.refusal is not None:
+            return False
+        now_ms = BEGIN_MS + self._now_us() // 1000
+        for message in messages:
+            properties = b"UNIQ_KEY\x01K%d\x02TAGS\x01T%d\x02" % (message.number, message.number % 3)
+            scan = PropertyScan()
+            scan.scan(properties)
+            queue = self.store.queue(message.topic, message.queue_id)
+            body = b"%d:" % message.number + b"x" * message.body_bytes
+            self.store.entries.append(queue, 0, 0, now_ms, _HOST, now_ms, 0, 0, body, properties, scan)
+        return True
+
+    def take_bodies(self) -> tuple[list[bytes], int]:
+        """What was gathered, and where its last entry is to end."""
+        return self.store.entries.take_bodies(), int(self.store.entries.end)
+
+    # ---- by time ----
+
+    def _upkeep(self) -> None:
+        store, ledger = self.store, self._ledger
+        store.entries.synced(ledger.synced_pos)
+        jobs = store.log_begins(ledger.first_file_pos)
+        jobs += store.upkeep(BEGIN_MS + self._now_us() // 1000 * STORE_TIME_FACTOR)
+        self._start(jobs)
+        self._later(_UPKEEP_US, self._upkeep)
+
+    def _start(self, jobs: list[Job]) -> None:
+        idle = not self._jobs
+        self._jobs += jobs
+        if idle and jobs:
+            self._later(int(self._random.random() * 20_000), self._work)
+
+    def _work(self) -> None:
+        job = self._jobs.pop(0)
+        try:
+            job()
+        except StoreFatalError as error:
+            raise OSError(str(error)) from error
+        except StoreError:
+            self._jobs = []  # As broker/store_jobs.py: what follows a job that fails is not run.
+        if self._jobs:
+            self._later(int(self._random.random() * 5_000), self._work)
+
+    def _run(self, jobs: list[Job]) -> None:
+        if self._running:
+            self._start(jobs)
+        else:
+            for job in jobs:
+                job()
+
+
+def _nothing() -> None:
+    pass

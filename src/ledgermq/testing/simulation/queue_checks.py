@@ -1,0 +1,154 @@
+"""What must hold of messages in queues, whoever leads.
+
+==========================  ================================================================================
+rule                        what is looked at
+==========================  ================================================================================
+queues have no gap          a committed message has the next offset of its queue, and lies where it says
+a message is there once     no message is in the log twice
+queues are the log          a replica's queues hold exactly the messages of the entries it has applied
+only what is committed      what a replica finds applied when it starts was committed
+places are foreseen         a leader's entries lie where their records say
+messages can be read        each is found by queue offset, by log offset and by key
+==========================  ================================================================================
+
+The queues that all must have follow from the committed log alone, so an acknowledged message, which is a
+committed entry (checks.py), is at its queue offset on every replica that has applied it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from ledgermq.message.record import RecordError, decode_record
+from ledgermq.store.consume_queue import ConsumeQueue
+from ledgermq.store.reading import GetStatus
+from ledgermq.store.replicated_store import ReplicatedStore
+from ledgermq.testing.simulation.checks import Violation
+
+Place = tuple[bytes, int]
+
+
+class _Queue:
+    """What a queue holds: in order, the index of the entry, its log offset and its key."""
+
+    def __init__(self) -> None:
+        self.indexes: list[int] = []
+        self.log_offsets: list[int] = []
+        self.keys: list[bytes] = []
+
+
+class QueueChecks:
+    def __init__(self, find_keys: bool) -> None:
+        """``find_keys``: a broker whose disk is full delivers messages without indexing them."""
+        self._find_keys = find_keys
+        self._queues: dict[Place, _Queue] = {}
+        self._keys: set[bytes] = set()
+        self.messages = 0
+
+    def committed(self, index: int, log_offset: int, body: bytes) -> None:
+        """Entry ``index``, whose body lies at ``log_offset``, was committed as the next one."""
+        try:
+            record = decode_record(body, check_crc=True)
+        except RecordError:
+            return
+        queue = self._queues.setdefault((record.topic, record.queue_id), _Queue())
+        if record.log_offset != log_offset or record.queue_offset != len(queue.indexes):
+            raise Violation(
+                "queues have no gap",
+                f"entry {index} at {log_offset} says that it is at {record.log_offset} and message"
+                f" {record.queue_offset} of {record.topic!r}/{record.queue_id}, which has"
+                f" {len(queue.indexes)}",
+            )
+        key = _key(record.properties)
+        if key in self._keys:
+            raise Violation("a message is there once", f"{key!r} is in entry {index} again")
+        self._keys.add(key)
+        self.messages += 1
+        queue.indexes.append(index)
+        queue.log_offsets.append(log_offset)
+        queue.keys.append(key)
+
+    def foreseen(self, node: str, foreseen_end: int, end: int) -> None:
+        if foreseen_end != end:
+            raise Violation(
+                "places are foreseen", f"{node}'s log ends at {end}, its records say {foreseen_end}"
+            )
+
+    def recovered(self, node: str, index: int, committed: bool) -> None:
+        if not committed:
+            raise Violation("only what is committed", f"{node} starts with entry {index} applied")
+
+    def ends(self, node: str, store: ReplicatedStore, applied_index: int) -> None:
+        """Every queue ends where it must, after each batch of entries."""
+        for place, expected in self._queues.items():
+            queue = store.find_queue(*place)
+            end = 0 if queue is None else int(queue.max_offset)
+            must = bisect_right(expected.indexes, applied_index)
+            if end != must or (queue is not None and queue.next_offset < queue.written_offset):
+                raise Violation(
+                    "queues are the log",
+                    f"{node} has {end} messages in {place} after entry {applied_index}, it must have {must}",
+                )
+
+    def whole(
+        self, node: str, store: ReplicatedStore, applied_index: int, log_begin: int, newest: int
+    ) -> None:
+        """What is in the log can be read: the ``newest`` messages of each queue are."""
+        self.ends(node, store, applied_index)
+        for place, expected in self._queues.items():
+            queue = store.find_queue(*place)
+            if queue is not None:
+                self._read(node, store, queue, expected, log_begin, int(queue.max_offset) - newest)
+
+    def _read(
+        self,
+        node: str,
+        store: ReplicatedStore,
+        queue: ConsumeQueue,
+        expected: _Queue,
+        log_begin: int,
+        first_offset: int,
+    ) -> None:
+        must = bisect_right(expected.log_offsets, log_begin)
+        if queue.min_offset > must:
+            raise Violation(
+                "messages can be read",
+                f"{node} begins {queue.topic!r}/{queue.queue_id} at {queue.min_offset}, the log has all"
+                f" from {must}",
+            )
+        offset = max(int(queue.min_offset), first_offset)
+        while offset < queue.max_offset:
+            result = store.get(queue, offset, 32, 1 << 20)
+            at = 0
+            while at < len(result.payload):
+                record = decode_record(result.payload, at, check_crc=True)
+                key = _key(record.properties)
+                if record.queue_offset < offset or expected.keys[record.queue_offset] != key:
+                    raise Violation(
+                        "messages can be read",
+                        f"{node} reads {key!r} at {record.queue_offset} of {queue.topic!r}/{queue.queue_id}",
+                    )
+                if record.queue_offset > offset:
+                    break
+                self._find(node, store, queue, record.log_offset, key)
+                at += record.size
+                offset += 1
+            if result.status is not GetStatus.FOUND or at < len(result.payload):
+                if expected.log_offsets[offset] >= log_begin:
+                    raise Violation(
+                        "messages can be read",
+                        f"{node} does not read {offset} of {queue.topic!r}/{queue.queue_id}: {result.status}",
+                    )
+                offset = max(offset + 1, int(result.next_offset))
+
+    def _find(
+        self, node: str, store: ReplicatedStore, queue: ConsumeQueue, log_offset: int, key: bytes
+    ) -> None:
+        if store.index is None or not self._find_keys:
+            return
+        if log_offset not in store.query_keys(queue.topic, key, 64, 0, 1 << 60):
+            raise Violation("messages can be read", f"{node} does not find {key!r} at {log_offset}")
+
+
+def _key(properties: bytes) -> bytes:
+    return properties.split(b"\x02")[0].split(b"\x01")[1]
