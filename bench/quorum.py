@@ -51,6 +51,8 @@ class Settings:
     drain_messages: int = 300_000
     kills: int = 20
     java_kills: int = 4
+    # Three of nine JVMs that come back need minutes on two cores.
+    java_group_kills: int = 1
     # With stock settings a client asks for routes every 30 s, so each kill takes up to that long.
     stock_kills: int = 6
     timeout_s: float = 180
@@ -65,6 +67,7 @@ TINY = Settings(
     drain_messages=2_000,
     kills=1,
     java_kills=1,
+    java_group_kills=1,
     stock_kills=1,
     timeout_s=60,
 )
@@ -179,7 +182,9 @@ def failover(
     the time; the machine comes back after it, and everything is as before when the next one dies.
     """
     settings = bench.settings
-    kills = settings.java_kills if bench.kind.side.is_java else settings.kills
+    kills = settings.kills
+    if bench.kind.side.is_java:
+        kills = settings.java_kills if len(groups) == 1 else settings.java_group_kills
     waits_for_route = not poll_ms and len(groups) == 1
     if waits_for_route:
         kills = min(kills, settings.stock_kills)
@@ -199,7 +204,7 @@ def failover(
             acknowledged = _acknowledged(sender, killed_ns, dead, settings.timeout_s)
             gaps_ms.append((acknowledged.end_ns - killed_ns) / 1e6)
             cluster.start(node)
-        cluster.settle(TOPIC, QUEUE_COUNT, settings.timeout_s)
+        cluster.wait_for_leaders(settings.timeout_s)
         outcomes = _sent(sender)
         sender.kill()
     return [

@@ -192,7 +192,7 @@ class QuorumCluster:
         """Creates the topic in every group, once the leaders are settled, and waits until every member knows
         it: Java's slaves ask their master for topics every ten seconds, and drop what it does not have.
         """
-        self._wait_for_leaders(timeout_s)
+        self.wait_for_leaders(timeout_s)
         for group in self._groups:
             known = partial(self._known_everywhere, group, topic, queue_count)
             eventually(known, timeout_s, what=f"{topic} in {group}, see {self.folder}")
@@ -208,7 +208,7 @@ class QuorumCluster:
         """Returns when every machine is up, every group has its master (the preferred one, with several
         groups), and every member has stored what its master had stored when it was asked.
         """
-        self._wait_for_leaders(timeout_s)
+        self.wait_for_leaders(timeout_s)
         for group in self._groups:
             stored = _stored(self.leader(group, timeout_s), topic, queue_count)
             for member in self.members:
@@ -216,7 +216,8 @@ class QuorumCluster:
                     caught_up = partial(_has, member, topic, queue_count, stored)
                     eventually(caught_up, timeout_s, what=f"{stored} messages at {member.folder}")
 
-    def _wait_for_leaders(self, timeout_s: float) -> None:
+    def wait_for_leaders(self, timeout_s: float) -> None:
+        """Returns when every machine is up and every group has its master, the preferred one of several."""
         eventually(self._all_registered, timeout_s, what=f"all brokers registered, see {self.folder}")
         if len(self._groups) > 1:
             for group in self._groups:
