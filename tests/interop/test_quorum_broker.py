@@ -273,7 +273,7 @@ def test_rolling_upgrade_under_load_and_back(
                 if quorum.leader() is member:
                     quorum.make_master(quorum.others(member)[0])
                 # Java finds what a crash of ours has left in the log, but not all of it for its queues.
-                if number == 1 and member.maker == "java":
+                if number and member.maker == "java":
                     member.kill()
                 else:
                     member.stop()
