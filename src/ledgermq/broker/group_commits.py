@@ -77,6 +77,8 @@ class GroupCommits(Commits):
         self._on_refused: Callable[[], None] = on_refused
         self._outstanding: i64 = 0
         """Turns that are not answered."""
+        self._newest: _Turn | None = None
+        """The last one that was proposed, until it is answered."""
         self._drained: asyncio.Event = asyncio.Event()
 
     def writer(self, outbox: Outbox, wait: bool) -> BytesWriter:
@@ -98,6 +100,9 @@ class GroupCommits(Commits):
             if len(turn) > 0 or not self._entries.leading:
                 # The leadership was lost after they were appended.
                 self._fail(turn, callbacks, NOT_LEADING)
+            elif self._newest is not None:
+                # Nothing is new: what they rely on may be under way.
+                self._newest.callbacks.extend(callbacks)
             else:
                 for callback in callbacks:
                     callback(True)
@@ -117,6 +122,7 @@ class GroupCommits(Commits):
         self._outstanding += 1
         last_bytes: i64 = len(bodies[len(bodies) - 1])
         waiting = _Turn(self, replies, callbacks, size, self._entries.end, last_bytes)
+        self._newest = waiting
         try:
             self._propose(bodies, waiting.done)
         except Refused as refusal:
@@ -126,6 +132,8 @@ class GroupCommits(Commits):
         """The group has taken what was proposed, or not."""
         self._waiting_bytes -= turn.size
         self._outstanding -= 1
+        if self._newest is turn:
+            self._newest = None
         if self._outstanding == 0:
             self._drained.set()
         if code == DLedgerCode.SUCCESS and pos + 48 + turn.last_bytes != turn.end:

@@ -1,0 +1,320 @@
+"""Opening a store over a replicated log, after every kind of end, and over a commit log of before."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from tests.crash.store.sim_disk import SimDisk
+from tests.unit.store.replicas import DIRECTORY, FILE_BYTES, Replica
+from tests.unit.store.stores import HOST, bodies, config, fill, opened
+
+from ledgermq.store.replicated_store import end_unreplicated_log
+
+
+def filled(count: int = 60, indexed: bool = True) -> Replica:
+    """All of it applied, nothing noted."""
+    replica = Replica(message_index_enable=indexed)
+    replica.lead(1)
+    for n in range(count):
+        replica.put(b"T", n % 2, b"%d" % n, b"UNIQ_KEY\x01k%d\x02" % n)
+    replica.propose()
+    replica.apply()
+    replica.ledger.flush()
+    return replica
+
+
+def check(replica: Replica, count: int) -> None:
+    for queue_id in (0, 1):
+        expected = [b"%d" % n for n in range(queue_id, count, 2)]
+        assert bodies(replica.store, replica.store.find_queue(b"T", queue_id)) == expected
+    if replica.store.index is not None:
+        for n in range(count):
+            assert len(replica.store.query_keys(b"T", b"k%d" % n, 9, 0, 1 << 60)) == 1
+
+
+def write_tails(replica: Replica) -> None:
+    """As upkeep does once a second."""
+    replica.log.write_tails(100)
+    replica.log.write_tails(1)
+
+
+# ---- where it ends ----
+
+
+def test_a_clean_stop_replays_nothing():
+    replica = filled()
+    replica.restart()
+    assert replica.report.clean
+    assert (replica.applied_index, replica.report.replayed_bytes) == (60, 0)
+    check(replica, 60)
+
+
+def test_the_index_tells_what_was_applied_when_queues_were_not_written():
+    replica = filled()
+    replica.kill()
+    assert replica.applied_index == 60
+    check(replica, 60)
+
+
+def test_queues_tell_what_was_applied_without_an_index():
+    replica = filled(indexed=False)
+    write_tails(replica)
+    for n in range(60, 80):
+        replica.put(b"T", n % 2, b"%d" % n)
+    replica.propose()
+    replica.apply()
+    replica.kill()
+    assert replica.applied_index == 60
+    replica.apply()
+    check(replica, 80)
+
+
+def test_the_note_of_the_ledger_tells_what_was_committed():
+    replica = filled(indexed=False)
+    replica.ledger.save_checkpoint(30)
+    replica.kill()
+    assert replica.applied_index == 30
+    check(replica, 30)
+    replica.apply()
+    check(replica, 60)
+
+
+def test_without_any_evidence_nothing_is_believed_to_be_committed():
+    replica = filled(indexed=False)
+    replica.kill()
+    assert (replica.applied_index, replica.queues()) == (-1, {})
+    replica.apply()
+    check(replica, 60)
+
+
+def test_an_older_note_takes_nothing_back():
+    replica = filled()
+    replica.ledger.save_checkpoint(10)
+    write_tails(replica)
+    replica.kill()
+    assert replica.applied_index == 60
+    check(replica, 60)
+
+
+@pytest.mark.parametrize("last", range(0, 61, 7))
+def test_the_log_ends_before_queues_and_index(last: int):
+    """A power cut took entries that were committed by others; the group gives them again."""
+    replica, other = filled(), filled()
+    write_tails(replica)
+    replica.ledger.truncate(last)
+    replica.kill()
+    assert replica.applied_index <= last
+    assert replica.store.max_log_offset <= replica.ledger.end_pos
+    check(replica, replica.applied_index if replica.applied_index > 0 else 0)
+    replica.copy(other)
+    replica.apply()
+    check(replica, 60)
+
+
+def test_an_uncommitted_record_behind_a_committed_entry_without_one_stays_out():
+    replica = Replica()
+    replica.lead(1)
+    replica.ledger.flush()
+    replica.ledger.save_checkpoint(0)
+    replica.put(b"T", 0, b"not committed")
+    replica.propose()
+    replica.kill()
+    assert (replica.applied_index, replica.queues()) == (0, {})
+
+
+def test_files_with_uncommitted_entries_may_be_made_anew():
+    replica, other = filled(20), Replica()
+    write_tails(replica)
+    other.copy(replica)
+    other.apply()
+    for _ in range(40):
+        replica.put(b"T", 0, b"lost" * 50)
+    replica.propose()
+    replica.kill()
+    committed = replica.applied_index
+    replica.ledger.truncate(committed)
+    other.lead(2)
+    for n in range(20, 120):
+        other.put(b"T", n % 2, b"%d" % n, b"UNIQ_KEY\x01k%d\x02" % n)
+    other.propose()
+    other.apply()
+    replica.copy(other)
+    replica.apply()
+    check(replica, 120)
+
+
+# ---- what is made again ----
+
+
+@pytest.mark.parametrize("gone", ["consumequeue/T/0", "consumequeue", "index", "checkpoint"])
+@pytest.mark.parametrize("clean", [True, False])
+def test_derived_files_are_made_again(gone: str, clean: bool):
+    replica = filled()
+    write_tails(replica)
+    if clean:
+        replica.close()
+    replica.disk.kill()
+    for name in [name for name in replica.disk.names if name.startswith(f"/store/{gone}")]:
+        del replica.disk.names[name]
+    replica.open()
+    replica.apply()
+    check(replica, 60)
+
+
+def test_a_damaged_head_costs_no_record():
+    replica = filled()
+    replica.close()
+    replica.disk.kill()
+    place = 48 + 300  # inside the first entries
+    content = replica.disk.names[f"{DIRECTORY}/data/{0:020d}"].seen
+    head = content.find(struct.pack(">q", 3), place) - 8
+    struct.pack_into(">i", content, head + 4, 7)
+    for name in [name for name in replica.disk.names if "/consumequeue/" in name]:
+        del replica.disk.names[name]
+    replica.store = replica.store.__class__(
+        config(), HOST, f"{DIRECTORY}/data", replica.store._committed, replica.disk
+    )
+    replica.store._committed = replica.store._committed._replace(
+        committed_index=60, committed_end=int(replica.ledger.end_pos), end=int(replica.ledger.end_pos)
+    )
+    replica.store.open()
+    check(replica, 60)
+
+
+def test_a_deleted_topic_stays_deleted():
+    replica = filled(20)
+    replica.ledger.append_bodies(replica.ledger.last_index + 1, 1, [b"the deletion"])
+    before = replica.ledger.end_pos
+    replica.apply()
+    for job in replica.store.topics_deleted([b"T"], before):
+        job()
+    replica.log.lead(replica.ledger.end_pos)
+    replica.put(b"T", 0, b"new", b"UNIQ_KEY\x01new\x02")
+    replica.propose()
+    replica.apply()
+    assert bodies(replica.store, replica.store.find_queue(b"T", 0)) == [b"new"]
+    seen = replica.queues()
+    replica.kill()
+    replica.apply()
+    assert replica.queues() == seen
+    replica.restart()
+    assert replica.queues() == seen
+
+
+def test_offsets_given_out_behind_a_deletion_are_kept():
+    replica = filled(20)
+    before = replica.ledger.end_pos
+    replica.log.lead(before)
+    replica.put(b"T", 0, b"in flight")
+    replica.propose()
+    for job in replica.store.topics_deleted([b"T"], before):
+        job()
+    replica.put(b"T", 0, b"behind it")
+    replica.propose()
+    replica.apply(21)
+    replica.put(b"T", 0, b"and more")
+    replica.propose()
+    replica.apply()
+    queue = replica.store.find_queue(b"T", 0)
+    assert queue is not None
+    assert queue.max_offset == 13
+    found = [replica.store.record_at(queue, n) for n in (10, 11, 12)]
+    assert [record.body for record in found if record] == [b"in flight", b"behind it", b"and more"]
+
+
+# ---- a commit log of before ----
+
+
+def with_old_log(count: int) -> tuple[SimDisk, int]:
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, count)
+    store.close()
+    disk.kill()
+    divide = end_unreplicated_log(config(), HOST, disk)
+    disk.kill()
+    return disk, divide
+
+
+@pytest.mark.parametrize("count", [1, 10, 29, 30, 31, 60])
+def test_the_replicated_log_follows_the_old_one(count: int):
+    disk, divide = with_old_log(count)
+    assert divide % FILE_BYTES == 0
+    assert end_unreplicated_log(config(), HOST, disk) == divide, "asked again it says the same"
+    disk.kill()
+    replica = Replica(disk, first_pos=divide)
+    assert replica.store.min_log_offset == 0
+    replica.lead(1)
+    for n in range(count, count + 50):
+        replica.put(b"T", 0, b"%d" % n, b"UNIQ_KEY\x01k%d\x02" % n)
+        replica.put(b"New", 0, b"%d" % n)
+    replica.propose()
+    replica.apply()
+
+    def look() -> None:
+        expected = [b"%d" % n for n in range(count + 50)]
+        assert bodies(replica.store, replica.store.find_queue(b"T", 0)) == expected
+        assert len(bodies(replica.store, replica.store.find_queue(b"New", 0))) == 50
+        for n in (0, count - 1, count, count + 49):
+            (offset,) = replica.store.query_keys(b"T", b"k%d" % n, 9, 0, 1 << 60)
+            record = replica.store.read_at(offset)
+            assert record is not None
+            assert (record.body, offset >= divide) == (b"%d" % n, n >= count)
+
+    look()
+    result = replica.store.get(replica.store.find_queue(b"T", 0), count - 1, 5, 1 << 20)
+    assert result.count == 5, "one pull reads across the divide"
+    replica.ledger.flush()
+    for end in (replica.kill, replica.restart, replica.cut_power):
+        end()
+        replica.apply()
+        look()
+    for name in [name for name in disk.names if "/consumequeue/" in name or "/index/" in name]:
+        del disk.names[name]
+    replica.kill()
+    replica.apply()
+    look()
+
+
+def test_there_is_nothing_to_end_without_a_commit_log():
+    disk = SimDisk(0)
+    assert end_unreplicated_log(config(), HOST, disk) == 0
+    store = opened(disk)
+    store.close()
+    disk.kill()
+    assert end_unreplicated_log(config(), HOST, disk) in (0, FILE_BYTES)
+
+
+def test_a_crash_while_the_old_log_is_ended_ends_it_another_time():
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 20)
+    store.close()
+    disk.kill()
+    steps = 0
+    while True:
+        copy = SimDisk(steps)
+        copy.directories |= disk.directories
+        for name, inode in disk.names.items():
+            fd = copy.open(name, create=True)
+            copy.pwrite(fd, bytes(inode.seen), 0)
+            copy.sync_data(fd)
+            copy.close(fd)
+        for name in disk.names:
+            copy.sync_directory(name.rpartition("/")[0])
+        copy.kill()
+        steps += 1
+        copy.cut_at = steps
+        try:
+            end_unreplicated_log(config(), HOST, copy)
+        except BaseException as cut:  # noqa: BLE001  # a power cut is no Exception
+            assert type(cut).__name__ == "PowerCut"
+            copy.power_cut()
+            divide = end_unreplicated_log(config(), HOST, copy)
+            copy.kill()
+            replica = Replica(copy, first_pos=divide)
+            assert bodies(replica.store, replica.store.find_queue(b"T", 0)) == [b"%d" % n for n in range(20)]
+            continue
+        break
+    assert steps > 3
