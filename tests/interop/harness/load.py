@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -9,7 +10,7 @@ import msgspec
 from tests.interop.harness.driver import Queue
 from tests.interop.harness.programs import eventually
 from tests.interop.harness.quorum import Member, Quorum
-from tests.interop.harness.quorum_history import History, Log, Seen, check_progress, violations
+from tests.interop.harness.quorum_history import Committed, History, Log, Seen, check_progress, violations
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -82,10 +83,14 @@ class Load:
         }
 
     def check_progress(self, master: Member, limit_ms: int) -> None:
-        """While it is halted: what this master knows of it. Then it goes on."""
+        """While it is halted: what this master knows of it. Then it goes on from there."""
         found = self.found_progress(master)
         self.take()
         demand_none(check_progress(self.history.committed, found, limit_ms))
+        now_ms = int(time.time() * 1000)
+        self.history.committed = [
+            Committed(queue.broker, queue.queue_id, found[queue.queue_id], now_ms) for queue in self.queues
+        ]
         self.quorum.driver.call("load.resumeProgress", handle=self._handle)
 
     def stop_sending(self) -> None:

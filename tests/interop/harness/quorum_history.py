@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 
 Log = Mapping[int, Sequence[tuple[int, str]]]
 """By queue id: queue offset and body, in the order they were read."""
 
+STANDSTILL_MS = 200
 SHOWN = 5
 """Of one kind of fault: the first ones say what is wrong."""
 
@@ -200,14 +202,17 @@ def check_delivered(deliveries: Iterable[Delivered], log: Log) -> list[str]:
 def check_progress(commits: Iterable[Committed], found: Mapping[int, int], limit_ms: int) -> list[str]:
     """What a new master has forgotten of a group's progress was made within ``limit_ms`` of the last of it.
 
-    ``found`` is each queue's offset at the new master before anybody told it another one, -1 for none.
+    ``found`` is each queue's offset at the new master before anybody told it another one, -1 for none. While
+    there was no master there was no progress: what separates two commits counts up to STANDSTILL_MS.
     """
-    commits = list(commits)
-    last_ms = max((commit.at_ms for commit in commits), default=0)
+    commits = sorted(commits, key=lambda commit: commit.at_ms)
     wrong = []
     for queue_id, offset in found.items():
-        lost = [commit.at_ms for commit in commits if commit.queue_id == queue_id and commit.offset > offset]
-        span_ms = last_ms - min(lost, default=last_ms)
+        lost = [
+            i for i, commit in enumerate(commits) if commit.queue_id == queue_id and commit.offset > offset
+        ]
+        times = [commit.at_ms for commit in commits[min(lost) :]] if lost else []
+        span_ms = sum(min(then - now, STANDSTILL_MS) for now, then in pairwise(times))
         if span_ms > limit_ms:
             wrong.append(f"queue {queue_id}: progress fell to {offset}, and loses {span_ms} ms of it")
     return wrong

@@ -152,6 +152,14 @@ def test_lost_progress_is_what_was_acknowledged_since(found: int, lost_ms: int) 
     assert lost_ms == 0 or check_progress(COMMITS, {0: found}, lost_ms - 1) != []
 
 
+def test_no_progress_is_made_while_there_is_no_master() -> None:
+    commits = [*COMMITS, *(Committed("b", 0, 20 + i, 60_000 + 100 * i) for i in range(1, 6))]
+    assert check_progress(commits, {0: 20}, 400) == []
+    assert check_progress(commits, {0: 20}, 399) != []
+    assert check_progress(commits, {0: 18}, 100 + 200 + 400) == []
+    assert check_progress(commits, {0: 18}, 100 + 200 + 399) != []
+
+
 def test_progress_is_of_each_queue_and_ends_for_all_at_once() -> None:
     commits = [*COMMITS, Committed("b", 1, 7, 1500)]
     assert check_progress(commits, {0: 20, 1: 7}, 0) == []
