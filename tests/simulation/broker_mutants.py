@@ -6,12 +6,14 @@ import pytest
 from tests.simulation.mutants import Hunt
 
 from ledgermq.broker.committed_log import committed_log
+from ledgermq.broker.metadata_log import MetadataLog
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.core import Refused
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.store.entry_recovery import CommittedLog, EntryRecovery
 from ledgermq.store.replicated_store import ReplicatedStore
 from ledgermq.testing.simulation.broker_machine import BrokerMachine
+from ledgermq.testing.simulation.broker_metadata import BrokerMetadata
 from ledgermq.testing.simulation.faults import Faults, with_broker
 from ledgermq.testing.simulation.leading import Leading
 
@@ -25,6 +27,7 @@ def offsets_do_not_fall_back(patch: pytest.MonkeyPatch) -> None:
             ahead = [(queue, queue.next_offset) for queue in self.store.queues.all()]
             self.leading = False
             entries.follow()
+            self.metadata.pause()
             for queue, next_offset in ahead:
                 queue.next_offset = next_offset
 
@@ -101,6 +104,26 @@ def index_walked_from_inside_an_entry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(EntryRecovery, "_entry_at", lambda self, start: start)
 
 
+def metadata_kept_that_was_not_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BrokerMetadata, "pause", lambda self: setattr(self.journal, "leading", False))
+
+
+def metadata_not_in_snapshots(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MetadataLog, "install", lambda self, file: None)
+
+
+def metadata_acknowledged_when_it_is_proposed(patch: pytest.MonkeyPatch) -> None:
+    propose = Leading._propose
+
+    def hasty(self: Leading) -> None:
+        for tell in self._told:
+            tell()
+        self._told.clear()
+        propose(self)
+
+    patch.setattr(Leading, "_propose", hasty)
+
+
 LOST_LEADERS = with_broker(
     Faults(
         delay_ms_max=10,
@@ -143,6 +166,9 @@ BROKER_HUNTS = [
     Hunt(uncommitted_files_stay_open, range(50, 80), DEATHS),
     Hunt(queue_ends_not_in_snapshots, range(30), RETENTION),
     Hunt(index_walked_from_inside_an_entry, range(30), DEATHS),
+    Hunt(metadata_kept_that_was_not_committed, range(30), LOST_LEADERS),
+    Hunt(metadata_not_in_snapshots, range(60), RETENTION),
+    Hunt(metadata_acknowledged_when_it_is_proposed, range(30), LOST_LEADERS),
 ]
 """Not among them: keeping gathered messages when the leadership is lost. They are proposed within the same
 moment, and refused."""

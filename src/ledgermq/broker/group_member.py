@@ -165,6 +165,7 @@ class GroupMachine(EntryMachine):
     def remembered(self, last_index: int, next_pos: int) -> None:
         snapshot, self._read = self._read, None
         assert snapshot is not None, "load comes before remembered"
+        self._metadata.remember(snapshot.metadata)
         self._ends = last_index, next_pos, snapshot.queue_ends
         self._raise_ends(self.recovered_index)
 

@@ -51,6 +51,8 @@ class MetadataFile(msgspec.Struct, rename="camel"):
 
     offset: int
     state: msgspec.Raw
+    master_address: str = ""
+    """As the latest of these records names it."""
 
 
 class GroupFiles(ConfigFiles):
@@ -94,6 +96,8 @@ class MetadataLog:
         self._offset = 0
         """Records given to the journal."""
         self._saved_offset = -1
+        self._loaded_offset = -1
+        """Of the file that was found, -1 without one."""
         self._saving = False
         self._jobs: StoreJobs | None = None
         self.master_address = ""
@@ -116,10 +120,11 @@ class MetadataLog:
         end = int(self._queue.max_offset)
         self._offset = int(self._queue.min_offset) if ours else end
         if ours:
-            file = load_state_file(self._path, lambda data: msgspec.json.decode(data, type=MetadataFile))
+            file = self._load()
             if file is not None:
                 journal.load(bytes(file.state))
-                self._saved_offset = file.offset
+                self.master_address = file.master_address
+                self._saved_offset = self._loaded_offset = file.offset
                 # After a power failure the file may know of more records than the log.
                 self._offset = min(max(self._offset, file.offset), end)
         removed_at = -1
@@ -143,6 +148,18 @@ class MetadataLog:
         if self._saved_offset < 0:
             # From now on a start begins here: Java's files may be behind what is replayed from now on.
             self.save()
+
+    def remember(self, file: MetadataFile) -> None:
+        """The group's newest snapshot, at the start: it may know what neither the file does, for there was no
+        time to write it, nor the log any more. Raises MetadataError."""
+        if file.offset <= self._loaded_offset:
+            return
+        self._journal.load(bytes(file.state))
+        self.master_address = file.master_address
+        for offset in range(max(file.offset, int(self._queue.min_offset)), int(self._queue.max_offset)):
+            record = self._store.record_at(self._queue, offset)
+            if record is not None:
+                self._replay(record.body, record.log_offset)
 
     # ---- towards the log ----
 
@@ -171,7 +188,7 @@ class MetadataLog:
     # ---- from the log ----
 
     def _applied(self, log_offset: int, body: bytes) -> None:
-        self._offset += 1
+        self._offset = int(self._queue.written_offset)
         removed = self._replay(body, log_offset)
         if removed and self._jobs is not None:
             self._jobs.start(self._store.topics_deleted(removed, log_offset))
@@ -196,11 +213,12 @@ class MetadataLog:
     # ---- snapshots ----
 
     def snapshot(self) -> MetadataFile:
-        return MetadataFile(self._offset, msgspec.Raw(self._journal.snapshot()))
+        return MetadataFile(self._offset, msgspec.Raw(self._journal.snapshot()), self.master_address)
 
     def install(self, file: MetadataFile) -> None:
         """A snapshot of the group replaces the state. Raises MetadataError."""
         self._journal.load(bytes(file.state))
+        self.master_address = file.master_address
         self._offset = file.offset
         self._queue = self._store.queue(names.METADATA_TOPIC.encode(), 0)
 
@@ -212,7 +230,7 @@ class MetadataLog:
         loop = asyncio.get_running_loop()
         offset = self._offset
         data = msgspec.json.encode(self.snapshot())
-        write = loop.run_in_executor(self._executor, write_state_file, self._path, data)
+        write = loop.run_in_executor(self._executor, self._write, data)
         write.add_done_callback(lambda done: self._written(offset, done))
 
     def _written(self, offset: int, done: asyncio.Future[None]) -> None:
@@ -226,5 +244,11 @@ class MetadataLog:
     def save(self) -> None:
         """Write the file. Blocks; raises OSError."""
         if self._offset != self._saved_offset:
-            write_state_file(self._path, msgspec.json.encode(self.snapshot()))
+            self._write(msgspec.json.encode(self.snapshot()))
             self._saved_offset = self._offset
+
+    def _load(self) -> MetadataFile | None:
+        return load_state_file(self._path, lambda data: msgspec.json.decode(data, type=MetadataFile))
+
+    def _write(self, data: bytes) -> None:
+        write_state_file(self._path, data)

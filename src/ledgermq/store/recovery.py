@@ -425,7 +425,9 @@ class Recovery:
 
     def _index_start(self, index: KeyIndex, begin: int, end: int) -> int:
         evidence = self._evidence
-        if evidence.clean:
+        # Of a record whose unit was written, the keys were before, all of them.
+        stored = evidence.survived and index.last_offset() < evidence.checkpoint.stored_record
+        if evidence.clean or stored:
             reached = int(index.last_offset()) if any(file.count > 1 for file in index.files) else -1
             index.indexed_offset = reached + 1
         else:

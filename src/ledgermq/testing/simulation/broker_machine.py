@@ -13,16 +13,14 @@ within minutes.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from random import Random
-from typing import Final, NamedTuple, cast
-
-import msgspec
+from typing import Final, NamedTuple
 
 from ledgermq.broker.committed_log import committed_log
 from ledgermq.broker.group_member import GroupMachine
-from ledgermq.broker.metadata_log import MetadataFile, MetadataLog
 from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.messages import NO_INDEX
@@ -32,6 +30,7 @@ from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreError, StoreFatalError
 from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore
+from ledgermq.testing.simulation.broker_metadata import BrokerMetadata, MetadataChecks
 from ledgermq.testing.simulation.checks import Checks
 from ledgermq.testing.simulation.disk import SimDisk
 from ledgermq.testing.simulation.machine import Snapshot
@@ -54,14 +53,6 @@ class SimMessage(NamedTuple):
     body_bytes: int
 
 
-class _NoMetadata:
-    def snapshot(self) -> MetadataFile:
-        return MetadataFile(0, msgspec.Raw(b"{}"))
-
-    def install(self, file: MetadataFile) -> None:
-        """Nothing is in it."""
-
-
 class BrokerMachine:
     """``later`` runs something at a later turn of this life; ``now_us`` is the run's time."""
 
@@ -73,17 +64,23 @@ class BrokerMachine:
         random: Random,
         checks: Checks,
         queue_checks: QueueChecks,
+        metadata_checks: MetadataChecks,
         now_us: Callable[[], int],
         later: Callable[[int, Callable[[], None]], None],
         indexed: bool,
     ) -> None:
         self.leading = False
+        self.on_appended: Callable[[], None] = _nothing
+        """Something is to be proposed."""
+        self.when_committed: Callable[[Callable[[], None]], None] = lambda told: None
+        """Calls back when what was appended in this turn is committed and applied."""
         self._id = node_id
         self._disk = disk
         self._data_directory = data_directory
         self._random = random
         self._checks = checks
         self._queue_checks = queue_checks
+        self._metadata_checks = metadata_checks
         self._now_us = now_us
         self._later = later
         self._jobs: list[Job] = []
@@ -106,15 +103,24 @@ class BrokerMachine:
         committed = committed_log(ledger, DATA_FILE_BYTES)
         self.store = store = ReplicatedStore(self._config, _HOST, self._data_directory, committed, self._disk)
         store.open()
-        metadata = cast(MetadataLog, _NoMetadata())
         self._running = False
-        self._machine = GroupMachine(store, metadata, ledger, self._run, self._grown, _nothing)
+        self.metadata = BrokerMetadata(
+            self._id,
+            store,
+            self._disk,
+            self._metadata_checks,
+            lambda: BEGIN_MS + self._now_us() // 1000,
+            lambda: self.on_appended(),
+            self._run,
+        )
+        self._machine = GroupMachine(store, self.metadata.log, ledger, self._run, self._grown, _nothing)
         self.applied_index = store.applied_index
         self._check_recovered()
         self._whole_from = NO_INDEX
         if snapshot.data:
             self._load_on_start(snapshot)
-        self.check()
+        if self.applied_index == store.applied_index:
+            self.check()  # Else the ledger is yet to be reset to the snapshot.
         self._running = True
         self._later(_UPKEEP_US, self._upkeep)
         return self.applied_index
@@ -196,11 +202,13 @@ class BrokerMachine:
     def lead(self) -> None:
         self.leading = True
         self.store.entries.lead(self._ledger.end_pos)
+        self.metadata.lead()
 
     def follow(self) -> None:
         if self.leading:
             self.leading = False
             self.store.entries.follow()
+            self.metadata.pause()
 
     def gather(self, messages: list[SimMessage]) -> bool:
         """Append them; whether that was possible."""
@@ -216,6 +224,17 @@ class BrokerMachine:
             self.store.entries.append(queue, 0, 0, now_ms, _HOST, now_ms, 0, 0, body, properties, scan)
         return True
 
+    def administer(self, kind: str, number: int) -> None:
+        """A topic or a group is made, or a consumer goes on."""
+        if not self.leading:
+            return
+        if kind == "topic":
+            self.when_committed(self.metadata.make_topic(number))
+        elif kind == "group":
+            self.when_committed(self.metadata.make_group(number))
+        else:
+            self.metadata.consume(number % 3)
+
     def take_bodies(self) -> tuple[list[bytes], int]:
         """What was gathered, and where its last entry is to end."""
         return self.store.entries.take_bodies(), int(self.store.entries.end)
@@ -228,7 +247,20 @@ class BrokerMachine:
         jobs = store.log_begins(ledger.first_file_pos)
         jobs += store.upkeep(BEGIN_MS + self._now_us() // 1000 * STORE_TIME_FACTOR)
         self._start(jobs)
+        if self.leading:
+            told = self.metadata.log_offsets()
+            if told is not None:
+                self.when_committed(told)
+        if self._random.random() < 0.2:
+            self._start([self._save_metadata])
         self._later(_UPKEEP_US, self._upkeep)
+
+    def _save_metadata(self) -> None:
+        try:
+            self.metadata.log.save()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
     def _start(self, jobs: list[Job]) -> None:
         idle = not self._jobs

@@ -6,6 +6,8 @@ Rules of this file: the decisions are those of these modules, line for line; the
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ledgermq.dledger.codes import DLedgerCode, Role
@@ -28,17 +30,31 @@ class Leading:
         self._checks = checks
         self._scheduled = False
         self._looks_again = False
+        self._told: list[Callable[[], None]] = []
+        """Who waits for what is gathered."""
+        self._turns: deque[tuple[int, int, list[Callable[[], None]]]] = deque()
+        """Index and term of the last entry of each turn that was proposed, and who waits for it."""
+        machine.on_appended = self.appended
+        machine.when_committed = self._told.append
 
     def gather(self, messages: list[SimMessage]) -> None:
         """Messages come in; they are proposed when this turn of the loop is over."""
-        if not self._machine.gather(messages) or self._scheduled:
-            return
-        self._scheduled = True
-        self._node.later(0, self._propose)
+        if self._machine.gather(messages):
+            self.appended()
+
+    def administer(self, kind: str, number: int) -> None:
+        self._machine.administer(kind, number)
+
+    def appended(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._node.later(0, self._propose)
 
     def _propose(self) -> None:
         self._scheduled = False
         bodies, foreseen_end = self._machine.take_bodies()
+        told = list(self._told)
+        self._told.clear()
         if not bodies:
             return  # The leadership was lost meanwhile.
         try:
@@ -46,10 +62,22 @@ class Leading:
         except Refused:
             self.refused()
             return
-        self._checks.foreseen(self._node.id, foreseen_end, self._node.ledger.end_pos)
+        ledger = self._node.ledger
+        self._checks.foreseen(self._node.id, foreseen_end, ledger.end_pos)
+        self._turns.append((ledger.last_index, ledger.last_term, told))
+
+    def applied(self) -> None:
+        """Who waits for what is applied now is told."""
+        ledger = self._node.ledger
+        while self._turns and self._turns[0][0] <= self._node.applied_index:
+            index, term, told = self._turns.popleft()
+            if ledger.term_at(index) == term:
+                for tell in told:
+                    tell()
 
     def failed(self, code: int) -> None:
         """Proposals were given up."""
+        self._turns.clear()
         if code != DLedgerCode.WAIT_QUORUM_ACK_TIMEOUT:
             self.refused()
 

@@ -301,6 +301,11 @@ class SimNode:
         if self._leading is not None:
             self._take(self._leading.gather, messages)
 
+    def administer(self, kind: str, number: int) -> None:
+        """A broker's clients make a topic or a group, or consume."""
+        if self._leading is not None:
+            self._take(self._leading.administer, kind, number)
+
     def read(self) -> None:
         self._take(self._asked_to_read, self._checks.seen_index)
 
@@ -584,6 +589,7 @@ class SimNode:
             ledger.save_checkpoint(self.applied_index)
         self._serve_reads()
         if self._leading is not None:
+            self._leading.applied()
             self._leading.look()
 
     def _fail_proposals(self, effect: FailProposals) -> None:

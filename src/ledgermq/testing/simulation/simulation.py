@@ -20,6 +20,7 @@ from ledgermq.dledger.ledger import LedgerError
 from ledgermq.dledger.messages import Message
 from ledgermq.dledger.native_messages import decode_native, encode_native
 from ledgermq.testing.simulation.broker_machine import DATA_FILE_BYTES, BrokerMachine, SimMessage
+from ledgermq.testing.simulation.broker_metadata import MetadataChecks
 from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults, draw_faults, with_broker
@@ -40,6 +41,7 @@ _ASK_US: Final = 1_000_000
 _JAVA_ASK_US: Final = 4_000_000
 """A Java leader tells of a commit with the next entry, or when none came for a second."""
 _TOPICS: Final = (b"Orders", b"Bills")
+_KINDS: Final = ("topic", "group", "consumer", "consumer", "consumer")
 _BODY_SIZES: Final = (0, 0, 20, 150, 600, 2000)
 _ALL: Final = 1 << 60
 _SIZES: Final = (1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)
@@ -79,6 +81,7 @@ class Simulation:
         self._trace = trace
         self.checks = Checks(self._holders, size // 2 + 1)
         self.queue_checks = QueueChecks(find_keys=not faults.full_disks)
+        self.metadata_checks = MetadataChecks()
         self.network = Network(events, random, faults, members, self._deliver)
         java = tuple(member for member in members if faults.java and random.random() < 0.5)
         config = CoreConfig(
@@ -110,6 +113,7 @@ class Simulation:
         say = None if trace is None else self._weather_says
         self._weather = Weather(events, random, faults, self.network, self.nodes, self._other_holders, say)
         self._proposed = 0
+        self._administered = 0
         self._rate_us = random.choice((5_000, 20_000, 60_000))
         self._clients_stop_us = self.seconds * 1_000_000
         for node in self.nodes:
@@ -130,6 +134,7 @@ class Simulation:
             random,
             self.checks,
             self.queue_checks,
+            self.metadata_checks,
             lambda: self.events.now_us,
             lambda delay_us, action: node.later(delay_us, action),
             indexed,
@@ -168,7 +173,10 @@ class Simulation:
         if random.random() < 0.8:
             leaders = self._leaders()
             node = random.choice(leaders) if leaders else node
-        if random.random() < 0.3:
+        if self.faults.broker and random.random() < 0.2:
+            self._administered += 1
+            node.administer(random.choice(_KINDS), self._administered)
+        elif random.random() < 0.3:
             node.read()
         else:
             self._propose(node, random.choice((1, 1, 1, 2, 5)))
@@ -254,9 +262,11 @@ class Simulation:
         for body, index in self.checks.acknowledged.items():
             if self.checks.committed[index][1] != body:
                 raise Violation("acknowledged stays", f"{body!r} is not at {index} in the end")
-        for node in self.nodes:
-            if isinstance(node.machine, BrokerMachine):
-                node.machine.check(_ALL)
+        brokers = [node.machine for node in self.nodes if isinstance(node.machine, BrokerMachine)]
+        for broker in brokers:
+            broker.check(_ALL)
+            if broker.metadata.tables() != brokers[0].metadata.tables():
+                raise Violation("replicas agree", broker.metadata.difference(brokers[0].metadata))
 
     def _outcome(self, violation: str | None, calm_ms: int) -> Outcome:
         checks = self.checks

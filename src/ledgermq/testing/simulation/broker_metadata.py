@@ -1,0 +1,199 @@
+"""A simulated broker's topics, groups and offsets as records of its log, and what must hold of them.
+
+==========================  ================================================================================
+rule                        what is looked at
+==========================  ================================================================================
+metadata stays              who begins to lead knows every topic and group that was acknowledged, and no
+                            offset is before the last batch of offsets that was acknowledged
+replicas agree              tables are equal everywhere in the end, and equal to what the log states
+==========================  ================================================================================
+
+Rules of this file: real are journal, tables, records and their way through the log; simulated is the file of
+the state, on the member's disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+
+from ledgermq.broker.commits import Commits
+from ledgermq.broker.groups import GroupTable, SubscriptionGroupConfig
+from ledgermq.broker.metadata_journal import MetadataJournal
+from ledgermq.broker.metadata_log import MetadataFile, MetadataLog
+from ledgermq.broker.offsets import OffsetTable
+from ledgermq.broker.store_jobs import StoreJobs
+from ledgermq.broker.topics import TopicTable
+from ledgermq.remoting.command import PeerError
+from ledgermq.remoting.topic_config import DataVersion, TopicConfig
+from ledgermq.runtime.config import BrokerConfig
+from ledgermq.store.message_store import Job
+from ledgermq.store.replicated_store import ReplicatedStore
+from ledgermq.testing.simulation.checks import Violation
+from ledgermq.testing.simulation.disk import SimDisk
+
+_CONFIG: Final = BrokerConfig(broker_name="b")
+_FILE: Final = "/store/config/replicatedMetadata.json"
+_HOST: Final = b"\x7f\x00\x00\x01\x00\x00\x2a\x9f"
+_QUEUES: Final = 3
+
+
+class MetadataChecks:
+    """What clients were told."""
+
+    def __init__(self) -> None:
+        self._topics: set[str] = set()
+        self._groups: set[str] = set()
+        self._offsets: dict[int, int] = {}
+        """Of group ``g`` and topic ``t``, by queue id: what the last acknowledged batch said."""
+
+    def topic_acknowledged(self, topic: str) -> None:
+        self._topics.add(topic)
+
+    def group_acknowledged(self, group: str) -> None:
+        self._groups.add(group)
+
+    def offsets_acknowledged(self, offsets: dict[int, int]) -> None:
+        for queue_id, offset in offsets.items():
+            self._offsets[queue_id] = max(offset, self._offsets.get(queue_id, -1))
+
+    def leads(self, node: str, topics: TopicTable, groups: GroupTable, offsets: OffsetTable) -> None:
+        missing = [topic for topic in sorted(self._topics) if topics.find(topic) is None]
+        missing += [group for group in sorted(self._groups) if groups.find(group) is None]
+        if missing:
+            raise Violation("metadata stays", f"{node} begins to lead and does not know {missing}")
+        for queue_id, offset in self._offsets.items():
+            known = offsets.consumed("g", "t", queue_id)
+            if known < offset:
+                raise Violation(
+                    "metadata stays",
+                    f"{node} begins to lead with offset {known} of queue {queue_id}; {offset} was stated",
+                )
+
+
+class _Delays:
+    def __init__(self) -> None:
+        self.offsets: dict[int, int] = {}
+        self.data_version = DataVersion()
+        self.following = False
+
+    def replay(self, offsets: dict[int, int], version: DataVersion) -> None:
+        self.offsets = dict(offsets)
+        self.data_version = version.copy()
+
+
+class _Log(MetadataLog):
+    """Its file is on the simulated disk."""
+
+    disk: SimDisk
+
+    def _load(self) -> MetadataFile | None:
+        data = self.disk.read_file(_FILE)
+        return msgspec.json.decode(data, type=MetadataFile) if data else None
+
+    def _write(self, data: bytes) -> None:
+        self.disk.replace_file(_FILE, data)
+
+
+class _Appended:
+    """Of ``Commits``, what the log of metadata uses."""
+
+    def __init__(self, appended: Callable[[], None]) -> None:
+        self.appended = appended
+
+
+class _Jobs:
+    """Of ``StoreJobs``, what it uses."""
+
+    def __init__(self, start: Callable[[list[Job]], None]) -> None:
+        self.start = start
+
+
+class BrokerMetadata:
+    """One life of one member. ``appended`` is called when something is to be proposed."""
+
+    def __init__(
+        self,
+        node_id: str,
+        store: ReplicatedStore,
+        disk: SimDisk,
+        checks: MetadataChecks,
+        now_ms: Callable[[], int],
+        appended: Callable[[], None],
+        start_jobs: Callable[[list[Job]], None],
+    ) -> None:
+        self._id = node_id
+        self._checks = checks
+        self._now_ms = now_ms
+        self.topics = TopicTable(_CONFIG, 0)
+        self.groups = GroupTable(_CONFIG, 0)
+        self.offsets = OffsetTable(0)
+        self.log = _Log(
+            store,
+            cast(Commits, _Appended(appended)),
+            None,  # type: ignore[arg-type]  # nothing is run on a worker here
+            Path("/nowhere"),
+            _HOST,
+            now_ms,
+            lambda topic: None,
+        )
+        self.log.disk = disk
+        self.journal = MetadataJournal(
+            self.topics, self.groups, self.offsets, _Delays(), self.log.append, unstated=False
+        )
+        self.log.recover(self.journal, cast(StoreJobs, _Jobs(start_jobs)), ours=True)
+
+    # ---- roles ----
+
+    def lead(self) -> None:
+        self._checks.leads(self._id, self.topics, self.groups, self.offsets)
+        self.journal.start_leading()
+        self.log.lead(self._id)
+
+    def pause(self) -> None:
+        self.journal.stop_leading()
+
+    # ---- what clients do, while it leads; each returns what is to be called when it is acknowledged ----
+
+    def make_topic(self, number: int) -> Callable[[], None]:
+        topic = f"topic{number}"
+        self.topics.update(TopicConfig(topic_name=topic), self._now_ms())
+        return lambda: self._checks.topic_acknowledged(topic)
+
+    def make_group(self, number: int) -> Callable[[], None]:
+        group = f"group{number}"
+        self.groups.update(SubscriptionGroupConfig(group_name=group), self._now_ms())
+        return lambda: self._checks.group_acknowledged(group)
+
+    def consume(self, queue_id: int) -> None:
+        offset = max(0, self.offsets.consumed("g", "t", queue_id)) + 1
+        self.offsets.commit("g", "t", queue_id, offset, self._now_ms())
+
+    def log_offsets(self) -> Callable[[], None] | None:
+        stated = {queue_id: self.offsets.consumed("g", "t", queue_id) for queue_id in range(_QUEUES)}
+        try:
+            count = self.journal.log_offsets()
+        except PeerError:
+            return None
+        return (lambda: self._checks.offsets_acknowledged(stated)) if count else None
+
+    # ---- in the end ----
+
+    def tables(self) -> dict[str, object]:
+        """Equal on all members that have applied the same, when nothing is under way."""
+        known: dict[str, object] = {f"topic {name}": config for name, config in self.topics.configs.items()}
+        known |= {f"group {name}": config for name, config in self.groups.configs.items()}
+        known |= {f"offsets {pair}": self.offsets.queues(*pair) for pair in self.offsets.pairs()}
+        known["versions"] = self.topics.data_version, self.groups.data_version
+        known["master"] = self.log.master_address
+        return known
+
+    def difference(self, other: BrokerMetadata) -> str:
+        ours, theirs = self.tables(), other.tables()
+        names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        return "; ".join(
+            f"{name}: {self._id} {ours.get(name)}, {other._id} {theirs.get(name)}" for name in names
+        )
