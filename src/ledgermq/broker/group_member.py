@@ -42,6 +42,7 @@ from ledgermq.store.replicated_store import ReplicatedStore, end_unreplicated_lo
 
 log: Final = logging.getLogger("ledgermq.broker")
 
+FLUSH_INTERVAL_MS_MAX: Final = 60_000
 HAND_OVER_SECONDS_MAX: Final = 2.0
 LOOK_AGAIN_SECONDS: Final = 0.05
 """After the group refused something: whether messages can be taken again."""
@@ -60,6 +61,7 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
         bind_address=settings.remoting.bind_address,
         store_base_dir=store.store_path_root_dir,
         flush_policy="quorum-fsync" if store.flush_disk_type == "SYNC_FLUSH" else "page-cache",
+        flush_file_interval=min(store.flush_interval_commit_log, FLUSH_INTERVAL_MS_MAX),
         preferred_leader_ids=store.preferred_leader_id,
         mapped_file_size_for_entry_data=store.mapped_file_size_commit_log,
         file_reserved_hours=store.file_reserved_time,
