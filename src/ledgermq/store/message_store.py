@@ -302,6 +302,10 @@ class MessageStore:
         Their messages stay in the log, without a queue. Answer only when the jobs are done: until then a
         crash can bring the queues back.
         """
+        return self._delete_topics(topics, int(self.log.end))
+
+    def _delete_topics(self, topics: Iterable[bytes], before: int) -> list[Job]:
+        """The topics lose their messages before log offset ``before``."""
         table = self.queues
         gone = {topic: queues for topic in topics if (queues := table.topics.pop(topic, None))}
         if not gone:
@@ -309,7 +313,7 @@ class MessageStore:
         for topic, queues in gone.items():
             for queue in queues.values():
                 queue.deleted = True
-            table.deleted_before[topic] = self.log.end
+            table.deleted_before[topic] = before
         jobs: list[Job] = [self._checkpointing.plan().run]
         for topic, queues in gone.items():
             jobs += self._trimming.remove_queues(topic, list(queues.values()))

@@ -76,9 +76,8 @@ class ReplicatedStore(MessageStore):
         """The log says, at log offset ``before``, that these topics are gone; returns jobs as
         :meth:`MessageStore.delete_topics` does. Raises OSError."""
         gone = {topic: self.queues.topics[topic] for topic in topics if topic in self.queues.topics}
-        jobs = super().delete_topics(gone)
+        jobs = self._delete_topics(gone, before)
         for topic, queues in gone.items():
-            self.queues.deleted_before[topic] = before
             for queue_id, queue in queues.items():
                 if queue.next_offset > queue.written_offset:
                     self.entries.go_on(queue, self.queues.queue(topic, queue_id))
@@ -143,7 +142,7 @@ class ReplicatedStore(MessageStore):
     def begin_anew(self, ends: dict[str, dict[str, int]], pos: int) -> list[Job]:
         """A snapshot replaces everything: the log goes on at ``pos``, the queues at ``ends``. Returns jobs as
         :meth:`topics_deleted` does. Raises OSError."""
-        jobs = super().delete_topics(list(self.queues.topics))
+        jobs = self._delete_topics(list(self.queues.topics), pos)
         self.queues.deleted_before.clear()
         self.entries.begin_anew(pos)
         self.raise_ends(ends, pos)

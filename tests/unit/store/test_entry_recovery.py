@@ -223,6 +223,24 @@ def test_offsets_given_out_behind_a_deletion_are_kept():
     assert [record.body for record in found if record] == [b"in flight", b"behind it", b"and more"]
 
 
+def test_what_a_leader_has_sent_behind_a_deletion_survives_its_restart():
+    replica = filled(20)
+    before = replica.ledger.end_pos + 48
+    replica.ledger.append_bodies(replica.ledger.last_index + 1, 1, [b"the deletion"])
+    replica.log.lead(replica.ledger.end_pos)
+    replica.put(b"T", 0, b"new")
+    replica.propose()
+    replica.apply(21)
+    for job in replica.store.topics_deleted([b"T"], before):
+        job()
+    replica.apply()
+    seen = replica.queues()
+    assert list(seen) == [(b"T", 0)]
+    replica.kill()
+    replica.apply()
+    assert replica.queues() == seen
+
+
 # ---- a commit log of before ----
 
 
