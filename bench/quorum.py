@@ -102,7 +102,10 @@ def sending(bench: Bench, *, body_bytes: int = 128, batch: int = 1) -> list[Figu
         with wire.Peer(cluster.address) as peer:
             stored = partial(wire.stored_count, peer, TOPIC, QUEUE_COUNT)
             eventually(stored, settings.timeout_s, what=f"the first message, see {producer.log_path}")
+        leader = cluster.leader()
         time.sleep(settings.warmup_s)
+        if cluster.leader() != leader:  # the producer would not know of it for half a minute
+            raise RuntimeError("the leadership changed during the warm-up")
         windows = [_window(cluster, producer, settings.window_s) for _ in range(settings.windows)]
         if not producer.alive:
             raise RuntimeError(f"the producer ended:\n{producer.output()[-4000:]}")
@@ -168,11 +171,38 @@ class Sent:
     port: int
 
 
-def _sent(sender: Program) -> list[Sent]:
-    if not sender.alive:
-        raise RuntimeError(f"the sender ended:\n{sender.output()[-4000:]}")
-    lines = re.findall(r"^(\d+) (\d+) (?:OK (\d+)|FAILED .*)$", sender.output(), re.MULTILINE)
-    return [Sent(int(begin), int(end), int(port or 0)) for begin, end, port in lines]
+class Sends:
+    """What became of the sends of a slow sender so far."""
+
+    def __init__(self, sender: Program) -> None:
+        self.all: list[Sent] = []
+        self._sender = sender
+        self._read_bytes = 0
+
+    def read(self) -> list[Sent]:
+        """Those that ended since the last call: reading all again would take the brokers' CPU."""
+        if not self._sender.alive:
+            raise RuntimeError(f"the sender ended:\n{self._sender.output()[-4000:]}")
+        with self._sender.log_path.open("rb") as log:
+            log.seek(self._read_bytes)
+            data = log.read()
+        data = data[: data.rfind(b"\n") + 1]
+        self._read_bytes += len(data)
+        lines = re.findall(rb"^(\d+) (\d+) (?:OK (\d+)|FAILED .*)$", data, re.MULTILINE)
+        new = [Sent(int(begin), int(end), int(port or 0)) for begin, end, port in lines]
+        self.all += new
+        return new
+
+    def acknowledged(self, since_ns: int, dead: set[int], timeout_s: float) -> Sent:
+        """The first send acknowledged after `since_ns` by a broker whose port is not in `dead`: an answer of
+        a dead one may still be on its way.
+        """
+
+        def look() -> Sent | None:
+            good = (sent for sent in self.read() if sent.port and sent.port not in dead)
+            return next((sent for sent in good if sent.end_ns > since_ns), None)
+
+        return eventually(look, timeout_s, what=f"an acknowledged send, see {self._sender.log_path}")
 
 
 def failover(
@@ -191,43 +221,31 @@ def failover(
     gaps_ms: list[float] = []
     with bench.cluster(groups) as cluster:
         sender = bench.clients.slow_sender(cluster, TOPIC, poll_ms=poll_ms, interval_ms=10, threads=threads)
+        sends = Sends(sender)
         for number in range(kills):
             cluster.settle(TOPIC, QUEUE_COUNT, settings.timeout_s)
             if waits_for_route:  # the last kill ended when a route was asked for: spread them in between
                 time.sleep(STOCK_POLL_S * (number + 0.5) / kills)
-            settled_ns = time.monotonic_ns()
-            _acknowledged(sender, settled_ns, set(), settings.timeout_s)
+            sends.acknowledged(time.monotonic_ns(), set(), settings.timeout_s)
             node = cluster.leader(groups[number % len(groups)]).node
             dead = {member.listen_port for member in cluster.members if member.node == node}
             killed_ns = time.monotonic_ns()
             cluster.kill(node)
-            acknowledged = _acknowledged(sender, killed_ns, dead, settings.timeout_s)
+            acknowledged = sends.acknowledged(killed_ns, dead, settings.timeout_s)
             gaps_ms.append((acknowledged.end_ns - killed_ns) / 1e6)
             cluster.start(node)
         cluster.wait_for_leaders(settings.timeout_s)
-        outcomes = _sent(sender)
+        sends.read()
         sender.kill()
     return [
         {
             **percentiles(gaps_ms),
             "kills": kills,
-            "sends": len(outcomes),
-            "failed": sum(not sent.port for sent in outcomes),
-            "slowest_send_ms": max(sent.end_ns - sent.begin_ns for sent in outcomes if sent.port) / 1e6,
+            "sends": len(sends.all),
+            "failed": sum(not sent.port for sent in sends.all),
+            "slowest_send_ms": max(sent.end_ns - sent.begin_ns for sent in sends.all if sent.port) / 1e6,
         }
     ]
-
-
-def _acknowledged(sender: Program, since_ns: int, dead: set[int], timeout_s: float) -> Sent:
-    """The first send acknowledged after `since_ns` by a broker whose port is not in `dead`: an answer of a
-    dead one may still be on its way.
-    """
-
-    def look() -> Sent | None:
-        good = (sent for sent in _sent(sender) if sent.port and sent.port not in dead)
-        return next((sent for sent in good if sent.end_ns > since_ns), None)
-
-    return eventually(look, timeout_s, what=f"an acknowledged send, see {sender.log_path}")
 
 
 def percentiles(values_ms: Sequence[float]) -> Figures:
@@ -339,8 +357,7 @@ def _measure(options: argparse.Namespace, settings: Settings, work: Path) -> int
     sides = kinds(options)
     needs_java = options.clients == "java" or any(kind.side.is_java for kind in sides)
     java = build_java(work) if needs_java else None
-    stock = options.clients == "java" and java is not None
-    clients: Clients = StockClients(java) if stock and java else PythonClients()
+    clients: Clients = StockClients(java) if options.clients == "java" and java else PythonClients()
     print(f"machine: {report.machine()}, load average {os.getloadavg()[0]:.2f}; clients: {clients.name}")
     runs: list[report.Run] = []
     failures = 0

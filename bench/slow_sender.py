@@ -2,9 +2,9 @@
 
 `python -m bench.slow_sender --namesrv HOST:PORT --topic T --poll-ms 100 --interval-ms 10`
 
-What SlowProducer.java does, where there is no JDK: a send that fails is tried at up to two other masters of
-the route. Lines are "BEGIN-NS END-NS OK PORT" with the port of the broker that stored the message, or
-"BEGIN-NS END-NS FAILED REASON"; the clock is the monotonic one.
+What SlowProducer.java does, with one thread, where there is no JDK: a send that fails is tried at up to two
+other masters of the route. Lines are "BEGIN-NS END-NS OK PORT" with the port of the broker that stored the
+message, or "BEGIN-NS END-NS FAILED REASON"; the clock is the monotonic one.
 """
 
 from __future__ import annotations
