@@ -4,6 +4,7 @@ LEDGERMQ_INTEROP=1        runs them (`make interop` sets it); without it the fol
                           they need a JDK, Maven, Go and a package registry
 LEDGERMQ_INTEROP_TARGET   comma separated makers of the name server and broker under test: ledgermq (default)
                           or java, which proves the scenarios themselves against the real programs
+LEDGERMQ_INTEROP_GROUP=1  has the master of a group of three brokers serve the scenarios for one broker
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from tests.interop.harness.cluster import Cluster, JavaPrograms, Maker, start_cl
 from tests.interop.harness.driver import Driver, Queue
 from tests.interop.harness.go_client import GoClient
 from tests.interop.harness.mqadmin import Mqadmin
+from tests.interop.harness.quorum import new_quorum
 
 if os.environ.get("LEDGERMQ_INTEROP") != "1":
     collect_ignore_glob = ["test_*.py"]
 
+GROUP = os.environ.get("LEDGERMQ_INTEROP_GROUP") == "1"
 TARGETS = os.environ.get("LEDGERMQ_INTEROP_TARGET", "ledgermq").split(",")
 
 
@@ -53,6 +56,15 @@ def cluster(
 ) -> Iterator[Cluster]:
     """One name server and one broker for the whole session; a test brings its own topics and groups."""
     folder = tmp_path_factory.mktemp(f"{target}-cluster")
+    if GROUP:
+        quorum = new_quorum(folder, java, json_driver, [target] * 3, name_server=target)
+        try:
+            quorum.start()
+            yield Cluster(quorum.name_server, quorum.wait_for_master().broker)
+        finally:
+            quorum.close()
+        assert not tracebacks(folder)
+        return
     cluster = start_cluster(folder, java, broker=target)
     json_driver.wait_for_broker(cluster.namesrv, cluster.broker.name)
     yield cluster

@@ -7,6 +7,7 @@ groups of both makers, and members that change makers under load.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 
 import pytest
 from tests.interop.conftest import TARGETS
-from tests.interop.harness.cluster import JavaPrograms, Maker, tracebacks
+from tests.interop.harness.cluster import Broker, Cluster, JavaPrograms, Maker, tracebacks
 from tests.interop.harness.driver import Driver, Queue, Received, message
 from tests.interop.harness.load import running_load
 from tests.interop.harness.member_files import check_equal_stores
 from tests.interop.harness.programs import eventually
-from tests.interop.harness.quorum import GROUP, Member, Quorum, new_quorum
+from tests.interop.harness.quorum import GROUP, SMALL_INDEX, Member, Quorum, new_quorum
 
 Unique = Callable[[str], str]
 StartQuorum = Callable[..., Quorum]
@@ -42,13 +43,16 @@ def quorum(
 
 @pytest.fixture
 def start_quorum(tmp_path: Path, java: JavaPrograms, driver: Driver) -> Iterator[StartQuorum]:
-    """start_quorum("java", "ledgermq", …): a group of its own."""
+    """start_quorum("java", "ledgermq", …): a group of its own; ``prepare`` comes before the brokers."""
     groups: list[Quorum] = []
 
-    def start(*makers: Maker) -> Quorum:
-        groups.append(new_quorum(tmp_path, java, driver, makers))
-        groups[-1].start()
-        return groups[-1]
+    def start(*makers: Maker, prepare: Callable[[Quorum], None] = lambda quorum: None) -> Quorum:
+        quorum = new_quorum(tmp_path, java, driver, makers)
+        groups.append(quorum)
+        quorum.name_server.start()
+        prepare(quorum)
+        quorum.start_brokers()
+        return quorum
 
     yield start
     for group in groups:
@@ -224,10 +228,13 @@ def test_a_restart_of_all_keeps_everything(how: str, driver: Driver, quorum: Quo
 
 MIXTURES: list[tuple[Maker, Maker, Maker]] = []
 UPGRADES: list[tuple[Maker, Maker]] = []
+STORES: list[tuple[Maker, Maker]] = []
 if "ledgermq" in TARGETS:
+    STORES += [("java", "ledgermq"), ("ledgermq", "ledgermq")]
     MIXTURES += [("java", "java", "ledgermq"), ("java", "ledgermq", "ledgermq")]
     UPGRADES += [("java", "ledgermq")]
 if "java" in TARGETS:
+    STORES += [("java", "java")]
     MIXTURES += [("java", "java", "java")]
     UPGRADES += [("java", "java")]
 
@@ -293,3 +300,56 @@ def test_rolling_upgrade_under_load_and_back(
 def followers_first(quorum: Quorum) -> list[Member]:
     leader = quorum.wait_for_master()
     return [*quorum.others(leader), leader]
+
+
+@pytest.mark.parametrize(("before", "after"), STORES)
+def test_the_store_of_a_master_becomes_a_group(
+    before: Maker, after: Maker, start_quorum: StartQuorum, java: JavaPrograms, driver: Driver, tmp_path: Path
+) -> None:
+    """In place: each member begins with a copy, as a slave that has everything has it."""
+    config = {**SMALL_INDEX, "brokerName": GROUP}
+    queues = [Queue("old", GROUP, queue_id) for queue_id in range(2)]
+
+    def serve_alone(quorum: Quorum) -> None:
+        broker = Broker(before, tmp_path / "alone", java, quorum.namesrv, config)
+        broker.start()
+        try:
+            driver.wait_for_broker(quorum.namesrv, GROUP)
+            driver.new_topic(Cluster(quorum.name_server, broker), "old", 2)
+            send(driver, quorum, "old", [message(f"read {i}", keys=f"key-{i}") for i in range(40)])
+            with driver.push_consumer(quorum.namesrv, "old-c", {"old": "*"}) as consumer:
+                assert len(consumer.poll(40)) == 40
+            eventually(
+                lambda: [driver.committed(quorum.namesrv, "old-c", queue) for queue in queues] == [20, 20]
+            )
+            send(driver, quorum, "old", [message(f"unread {i}") for i in range(10)])
+            broker.stop()
+        finally:
+            broker.kill()
+        driver.forget(quorum.namesrv)
+        for member in quorum.members:
+            shutil.copytree(broker.store, member.store)
+
+    quorum = start_quorum(after, after, after, prepare=serve_alone)
+    master = quorum.wait_for_master()
+    assert "old" in quorum.topics(master)
+    assert "old-c" in quorum.groups(master)
+    driver.wait_for_route(quorum.namesrv, "old")
+    send(driver, quorum, "old", [message(f"new {i}", keys=f"new-{i}") for i in range(20)])
+    for kill in (False, True):
+        master = replace_leader(quorum) if kill else quorum.wait_for_master()
+        assert progress(quorum, master, "old-c", queues) == [20, 20]
+        [found] = eventually(lambda: driver.query_key(quorum.namesrv, "old", "key-17"), what="an old key")
+        assert found.body == b"read 17"
+        [found] = eventually(lambda: driver.query_key(quorum.namesrv, "old", "new-7"), what="a new key")
+        assert found.body == b"new 7"
+        for member in quorum.members:
+            quorum.wait_until_caught_up(member, queues)
+            logs = [quorum.bodies(member, queue) for queue in queues]
+            assert [[offset for offset, _ in log] for log in logs] == [list(range(35)), list(range(35))]
+            kinds = [body.split()[0] for log in logs for _, body in log]
+            assert Counter(kinds) == {"read": 40, "unread": 10, "new": 20}
+    with driver.push_consumer(quorum.namesrv, "old-c", {"old": "*"}) as consumer:
+        received = Counter(texts(consumer.poll(30)))
+    expected = [f"unread {i}" for i in range(10)] + [f"new {i}" for i in range(20)]
+    assert received == Counter(expected)

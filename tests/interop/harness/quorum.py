@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 GROUP = "broker-q"
 FILE_BYTES = 16 * 1024 * 1024
+SMALL_INDEX = {"maxHashSlotNum": "5000", "maxIndexNum": "20000"}
+"""So that a store can be copied."""
 TRANSFER_TIMEOUT_S = 40
 """Java's leader looks at its followers for a while before it hands over."""
 MASTER_TIMEOUT_S = 90
@@ -328,6 +330,7 @@ def new_quorum(
     members = []
     for id, maker in zip(ids, makers, strict=True):
         settings = {
+            **SMALL_INDEX,
             "brokerName": GROUP,
             "enableDLegerCommitLog": "true",
             "dLegerGroup": GROUP,
