@@ -128,6 +128,9 @@ class Committed:
     def _leads_to(self, recovered_index: int, opened: OpenSnapshot) -> bool:
         """Whether who has applied ``recovered_index`` comes to the snapshot's state with the log alone."""
         index, ledger = opened.meta.last_included_index, self._ledger
+        if ledger.first_index == index + 1:
+            # The log was dropped for this snapshot; a crash may have kept the state that it replaced.
+            return False
         if recovered_index >= index:
             return True
         has_rest = ledger.first_index <= recovered_index + 1

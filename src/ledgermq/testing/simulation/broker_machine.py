@@ -138,7 +138,8 @@ class BrokerMachine:
         self._machine.load(io.BytesIO(snapshot.data))
         has_rest = ledger.first_index <= self.applied_index + 1
         leads_to = has_rest and ledger.term_at(snapshot.last_index) == snapshot.last_term
-        if self.applied_index >= snapshot.last_index or leads_to:
+        replaced = ledger.first_index == snapshot.last_index + 1
+        if not replaced and (self.applied_index >= snapshot.last_index or leads_to):
             self._machine.remembered(snapshot.last_index, snapshot.next_pos)
             # Only then is it known where queues end of which the log has nothing.
             self._whole_from = snapshot.last_index
@@ -225,15 +226,17 @@ class BrokerMachine:
         return True
 
     def administer(self, kind: str, number: int) -> None:
-        """A topic or a group is made, or a consumer goes on."""
+        """A topic or a group is made, a consumer goes on, or the topic ``kind`` is deleted."""
         if not self.leading:
             return
         if kind == "topic":
             self.when_committed(self.metadata.make_topic(number))
         elif kind == "group":
             self.when_committed(self.metadata.make_group(number))
-        else:
+        elif kind == "consumer":
             self.metadata.consume(number % 3)
+        else:
+            self.metadata.delete_topic(kind)
 
     def take_bodies(self) -> tuple[list[bytes], int]:
         """What was gathered, and where its last entry is to end."""

@@ -163,6 +163,11 @@ class BrokerMetadata:
         self.topics.update(TopicConfig(topic_name=topic), self._now_ms())
         return lambda: self._checks.topic_acknowledged(topic)
 
+    def delete_topic(self, topic: str) -> None:
+        """Its messages go; others may be sent at once."""
+        if not self.topics.delete(topic, self._now_ms()):
+            self.topics.update(TopicConfig(topic_name=topic), self._now_ms())
+
     def make_group(self, number: int) -> Callable[[], None]:
         group = f"group{number}"
         self.groups.update(SubscriptionGroupConfig(group_name=group), self._now_ms())

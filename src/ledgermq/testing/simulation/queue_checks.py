@@ -18,7 +18,13 @@ committed entry (checks.py), is at its queue offset on every replica that has ap
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Final
 
+import msgspec
+
+from ledgermq.dledger.messages import NO_INDEX
+from ledgermq.message import names
 from ledgermq.message.record import RecordError, decode_record
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.reading import GetStatus
@@ -27,21 +33,37 @@ from ledgermq.testing.simulation.checks import Violation
 
 Place = tuple[bytes, int]
 
+_METADATA: Final = names.METADATA_TOPIC.encode()
+
 
 class _Queue:
-    """What a queue holds: in order, the index of the entry, its log offset and its key."""
+    """What a queue holds: in order, the index of the entry, its log offset and its key. It lives since its
+    topic was deleted by entry ``since``; ``base`` is its first message's offset."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self.base = 0
         self.indexes: list[int] = []
         self.log_offsets: list[int] = []
         self.keys: list[bytes] = []
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.indexes)
+
+    def end_after(self, applied_index: int) -> int:
+        count = bisect_right(self.indexes, applied_index)
+        return self.base + count if count else 0
 
 
 class QueueChecks:
     def __init__(self, find_keys: bool) -> None:
         """``find_keys``: a broker whose disk is full delivers messages without indexing them."""
         self._find_keys = find_keys
-        self._queues: dict[Place, _Queue] = {}
+        self._queues: dict[Place, list[_Queue]] = {}
+        """The lives of each queue."""
+        self._applied: dict[str, int] = {}
+        """What a member has ever applied."""
         self._keys: set[bytes] = set()
         self.messages = 0
 
@@ -51,13 +73,16 @@ class QueueChecks:
             record = decode_record(body, check_crc=True)
         except RecordError:
             return
-        queue = self._queues.setdefault((record.topic, record.queue_id), _Queue())
-        if record.log_offset != log_offset or record.queue_offset != len(queue.indexes):
+        lives = self._queues.setdefault((record.topic, record.queue_id), [_Queue(NO_INDEX)])
+        queue = lives[-1]
+        if not queue.indexes and any(record.queue_offset == life.end for life in lives):
+            queue.base = record.queue_offset  # It got its offset before the deletion was committed.
+        if record.log_offset != log_offset or record.queue_offset != queue.end:
             raise Violation(
                 "queues have no gap",
                 f"entry {index} at {log_offset} says that it is at {record.log_offset} and message"
                 f" {record.queue_offset} of {record.topic!r}/{record.queue_id}, which has"
-                f" {len(queue.indexes)}",
+                f" {queue.end}",
             )
         key = _key(record.properties)
         if key and key in self._keys:
@@ -67,6 +92,15 @@ class QueueChecks:
         queue.indexes.append(index)
         queue.log_offsets.append(log_offset)
         queue.keys.append(key)
+        if record.topic == _METADATA:
+            self._stated(index, record.body)
+
+    def _stated(self, index: int, body: bytes) -> None:
+        stated = msgspec.json.decode(body)
+        for topic in stated.get("removed", ()) if stated["kind"] == "topics" else ():
+            for (known, _), lives in self._queues.items():
+                if known == topic.encode():
+                    lives.append(_Queue(index))
 
     def foreseen(self, node: str, foreseen_end: int, end: int) -> None:
         if foreseen_end != end:
@@ -78,12 +112,21 @@ class QueueChecks:
         if not committed:
             raise Violation("only what is committed", f"{node} starts with entry {index} applied")
 
+    def _lives(self, node: str, applied_index: int) -> Iterator[tuple[Place, _Queue]]:
+        """The queues as they must be after entry ``applied_index``. Left out are those that the member had
+        deleted before it ended: they may be gone already, and will be in a moment."""
+        known = self._applied[node] = max(applied_index, self._applied.get(node, NO_INDEX))
+        for place, lives in self._queues.items():
+            life = next(queue for queue in reversed(lives) if queue.since <= applied_index)
+            if not any(applied_index < queue.since <= known for queue in lives):
+                yield place, life
+
     def ends(self, node: str, store: ReplicatedStore, applied_index: int) -> None:
         """Every queue ends where it must, after each batch of entries."""
-        for place, expected in self._queues.items():
+        for place, life in self._lives(node, applied_index):
             queue = store.find_queue(*place)
             end = 0 if queue is None else int(queue.max_offset)
-            must = bisect_right(expected.indexes, applied_index)
+            must = life.end_after(applied_index)
             if end != must or (queue is not None and queue.next_offset < queue.written_offset):
                 raise Violation(
                     "queues are the log",
@@ -95,10 +138,10 @@ class QueueChecks:
     ) -> None:
         """What is in the log can be read: the ``newest`` messages of each queue are."""
         self.ends(node, store, applied_index)
-        for place, expected in self._queues.items():
+        for place, life in self._lives(node, applied_index):
             queue = store.find_queue(*place)
             if queue is not None:
-                self._read(node, store, queue, expected, log_begin, int(queue.max_offset) - newest)
+                self._read(node, store, queue, life, log_begin, int(queue.max_offset) - newest)
 
     def _read(
         self,
@@ -109,7 +152,8 @@ class QueueChecks:
         log_begin: int,
         first_offset: int,
     ) -> None:
-        must = bisect_right(expected.log_offsets, log_begin)
+        base = expected.base
+        must = base + bisect_right(expected.log_offsets, log_begin)
         if queue.min_offset > must:
             raise Violation(
                 "messages can be read",
@@ -123,7 +167,7 @@ class QueueChecks:
             while at < len(result.payload):
                 record = decode_record(result.payload, at, check_crc=True)
                 key = _key(record.properties)
-                if record.queue_offset < offset or expected.keys[record.queue_offset] != key:
+                if record.queue_offset < offset or expected.keys[record.queue_offset - base] != key:
                     raise Violation(
                         "messages can be read",
                         f"{node} reads {key!r} at {record.queue_offset} of {queue.topic!r}/{queue.queue_id}",
@@ -134,7 +178,7 @@ class QueueChecks:
                 at += record.size
                 offset += 1
             if result.status is not GetStatus.FOUND or at < len(result.payload):
-                if expected.log_offsets[offset] >= log_begin:
+                if expected.log_offsets[offset - base] >= log_begin:
                     raise Violation(
                         "messages can be read",
                         f"{node} does not read {offset} of {queue.topic!r}/{queue.queue_id}: {result.status}",

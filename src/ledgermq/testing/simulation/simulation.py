@@ -42,6 +42,7 @@ _JAVA_ASK_US: Final = 4_000_000
 """A Java leader tells of a commit with the next entry, or when none came for a second."""
 _TOPICS: Final = (b"Orders", b"Bills")
 _KINDS: Final = ("topic", "group", "consumer", "consumer", "consumer")
+_DELETIONS: Final = 0.1
 _BODY_SIZES: Final = (0, 0, 20, 150, 600, 2000)
 _ALL: Final = 1 << 60
 _SIZES: Final = (1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)
@@ -175,7 +176,8 @@ class Simulation:
             node = random.choice(leaders) if leaders else node
         if self.faults.broker and random.random() < 0.2:
             self._administered += 1
-            node.administer(random.choice(_KINDS), self._administered)
+            kind = "Bills" if random.random() < _DELETIONS else random.choice(_KINDS)
+            node.administer(kind, self._administered)
         elif random.random() < 0.3:
             node.read()
         else:
