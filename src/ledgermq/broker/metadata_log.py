@@ -99,6 +99,9 @@ class MetadataLog:
         self._loaded_offset = -1
         """Of the file that was found, -1 without one."""
         self._saving = False
+        self._deletions = 0
+        self._deletions_done = 0
+        """Deletions of topics that the store has made durable; counted on its worker."""
         self._jobs: StoreJobs | None = None
         self.master_address = ""
         """Of the latest that the log names."""
@@ -191,9 +194,18 @@ class MetadataLog:
         self._offset = int(self._queue.written_offset)
         removed = self._replay(body, log_offset)
         if removed and self._jobs is not None:
-            self._jobs.start(self._store.topics_deleted(removed, log_offset))
+            self._deletions += 1
+            self._jobs.start([*self._store.topics_deleted(removed, log_offset), self._deleted])
             for topic in removed:
                 self.on_deleted(topic)
+
+    def _deleted(self) -> None:
+        self._deletions_done += 1
+
+    @property
+    def may_save(self) -> bool:
+        """The store's part of what the file would say is durable: a start does not replay it again."""
+        return self._deletions == self._deletions_done
 
     def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
         """Give a record to the journal; the topics that it deletes."""
@@ -224,7 +236,7 @@ class MetadataLog:
 
     def save_soon(self) -> None:
         """Write the file on a worker if there is something new."""
-        if self._saving or self._offset == self._saved_offset:
+        if self._saving or self._offset == self._saved_offset or not self.may_save:
             return
         self._saving = True
         loop = asyncio.get_running_loop()

@@ -84,10 +84,12 @@ class ReplicatedStore(MessageStore):
         return jobs
 
     def has_before(self, topic: bytes, log_offset: int) -> bool:
-        """Whether queues of the topic name messages before ``log_offset``. Raises OSError."""
+        """Whether queues of the topic have, or had, messages before ``log_offset``, which is in the log.
+        Raises OSError."""
         for queue in self.queues.topics.get(topic, {}).values():
             units = queue.units(queue.min_offset, 1)
-            if units and int.from_bytes(units[:8], "big") < log_offset:
+            gone = queue.max_offset > 0 and not units
+            if gone or (units and int.from_bytes(units[:8], "big") < log_offset):
                 return True
         return False
 

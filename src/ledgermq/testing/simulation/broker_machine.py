@@ -259,6 +259,8 @@ class BrokerMachine:
         self._later(_UPKEEP_US, self._upkeep)
 
     def _save_metadata(self) -> None:
+        if not self.metadata.log.may_save:
+            return
         try:
             self.metadata.log.save()
         except OSError as error:
