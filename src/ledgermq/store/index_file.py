@@ -69,6 +69,8 @@ class IndexFile:
         self.path: str = path
         self.slot_count: i64 = slot_count
         self.entry_count: i64 = entry_count
+        self._may_have_more: bool = True
+        """Behind the last entry there may be others, of before."""
         self.begin_ms: i64 = 0
         self.end_ms: i64 = 0
         self.begin_offset: i64 = 0
@@ -216,7 +218,7 @@ class IndexFile:
         """Forget the entries of the last record, ``log_offset``, of which some may be missing. Raises
         OSError.
 
-        They stay where they are; indexing the record again makes the same entries in the same places.
+        They stay where they are, and leave their slots when others get their places.
         """
         while self.count > 1:
             entry = self.entry(self.count - 1)
@@ -236,6 +238,8 @@ class IndexFile:
         slots = self._slots
         if mapping is None or slots is None or end <= at:
             return
+        if self._may_have_more:
+            self._unlink_behind(slots)
         first: i64 = self.count
         if first == 1:
             self.begin_offset = read_i64_be(gathered, at + 4)
@@ -274,6 +278,20 @@ class IndexFile:
         self.end_offset = read_i64_be(gathered, end - GATHERED_BYTES + 4)
         self.end_ms = read_i64_be(gathered, end - GATHERED_BYTES + 12)
         self.write_header()
+
+    def _unlink_behind(self, slots: memoryview) -> None:
+        """Take entries behind the last one out of their slots' chains before others get their numbers. A
+        process that was killed, or a record whose entries were dropped, has left them."""
+        self._may_have_more = False
+        number: i64 = self.count
+        while number < self.entry_count:
+            entry = self.entry(number)
+            if len(entry) < ENTRY_BYTES or (read_i64_be(entry, 4) == 0 and read_i32_be(entry, 0) == 0):
+                break
+            slot: i64 = i64(read_i32_be(entry, 0)) % self.slot_count
+            if swap32(slots[slot]) >= self.count:
+                slots[slot] = swap32(self._newest(slots, slot, self.count))
+            number += 1
 
     def write_header(self) -> None:
         mapping = self._map

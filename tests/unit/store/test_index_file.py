@@ -188,3 +188,16 @@ def test_a_header_that_cannot_be_is_not_whole(header: tuple[int, ...]):
     created(disk).unmap()
     HEADER.pack_into(disk.names[PATH].seen, 0, *header)
     assert not IndexFile(disk, PATH, 7, 20).is_whole()
+
+
+def test_keys_that_take_the_place_of_dropped_ones_leave_the_others_of_that_slot_alone():
+    disk = SimDisk(0)
+    put(created(disk), (8, 100, 5000), (15, 200, 5000), (22, 200, 5000))
+    file = IndexFile(disk, PATH, 7, 20)
+    assert file.load_header()
+    file.drop_record(200)
+    file.map()
+    put(file, (3, 300, 6000), (10, 300, 6000))
+    assert found(file, 8) == [100], "its slot's newest entry is of another slot now"
+    assert found(file, 3) == [300]
+    assert found(file, 15) == found(file, 22) == []
