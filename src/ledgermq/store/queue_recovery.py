@@ -113,6 +113,9 @@ class QueueRecovery:
             self._find_end(found)
             first = self._files.read(queue, found.bases[0], 1)
             found.begins_in_log = int(last_named(first)) >= self._log_begin and count_units(first, -1) == 1
+            if 0 <= int(last_named(first)) < self._table.deleted_before.get(topic, 0):
+                # The topic was deleted, and the power failed before its directory was gone for good.
+                found.whole = False
         return found
 
     def _file_names(self, directory: str, known_units: int | None) -> list[str]:

@@ -114,7 +114,8 @@ class Queue(Enum):
 class QueueFacts(NamedTuple):
     has_files: bool
     whole: bool
-    """No file is missing between the first and the last, and each has its full length."""
+    """No file is missing between the first and the last, each has its full length, and they are not those of
+    a topic that was deleted."""
     known: bool
     """Our record of the queues names it, with a length that was made durable."""
     reaches: bool
@@ -137,7 +138,8 @@ QUEUE_ROWS: Final = (
     QueueRow("new", False, None, False, None, None, Queue.NEW),
     # Someone removed the directory, or it was not made durable before the power failed.
     QueueRow("lost", False, None, True, None, None, Queue.REBUILD),
-    # A file was removed or cut, or the configured file size was changed.
+    # A file was removed or cut, the configured file size was changed, or a power cut brought the files of a
+    # deleted topic back.
     QueueRow("holes", True, False, None, None, None, Queue.REBUILD),
     # Zeros stand where units were made durable.
     QueueRow("short", True, True, True, False, None, Queue.REBUILD),
