@@ -93,8 +93,9 @@ class OffsetHandlers:
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         check_queue(self._topics, self._store, topic, queue_id)
         if header.commit_offset < 0:
-            remark = f"commitOffset={header.commit_offset} is negative"
-            raise PeerError(ResponseCode.INVALID_PARAMETER, remark)
+            # The Go client says so of a queue of which it has consumed nothing. An error would keep it from
+            # telling the progress of its other queues.
+            return response(remark=f"not committed: commitOffset={header.commit_offset} is no progress")
         if self._offsets.commit(group, topic, queue_id, header.commit_offset, self._now_ms()):
             return response()
         if self._offsets.reset_pending(group, topic, queue_id):
