@@ -210,7 +210,11 @@ class MetadataLog:
     def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
         """Give a record to the journal; the topics that it deletes."""
         if body.startswith(_MASTER):
-            self.master_address = msgspec.json.decode(body, type=MasterRecord).address
+            try:
+                self.master_address = msgspec.json.decode(body, type=MasterRecord).address
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                # A Java master lets anybody send to this topic: that must not stop every other member.
+                log.error("metadata record at %d is passed over: %s", log_offset, error)
             return []
         try:
             record = self._journal.committed(body)

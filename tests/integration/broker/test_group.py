@@ -117,6 +117,25 @@ def test_progress_told_to_a_slave_reaches_the_master(tmp_path: Path) -> None:
     run(test(), 60)
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"kind":"master"', b'{"kind":"master","address":1}', b'{"kind":"master\xff']
+)
+def test_a_damaged_record_of_the_metadata_stops_nobody(tmp_path: Path, body: bytes) -> None:
+    """Through a Java master anybody can send to that topic."""
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            master.broker._metadata.append(body)
+            await sent(master, body=b"behind it")
+            await group.settled()
+            await group.stop()
+            await group.start()
+            assert await bodies(await group.settled()) == [b"behind it"]
+
+    run(test(), 60)
+
+
 def test_a_consumer_misses_nothing_of_queues_that_a_topic_gets(tmp_path: Path) -> None:
     """They are not known to it when the first messages come: it is to begin with these, wherever it begins
     with a topic that is new to it."""
