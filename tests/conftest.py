@@ -8,6 +8,7 @@ Hypothesis tries the same examples each time. To look for new ones: ``pytest --h
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,17 @@ hypothesis.settings.load_profile("ci")
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def half_full_disk() -> Iterator[None]:
+    """Every file system is half full: how full this machine's is must not make a store refuse messages or
+    delete files."""
+    facts = os.statvfs("/")
+    half = os.statvfs_result((facts.f_bsize, facts.f_frsize, 2000, 1000, 1000, *facts[5:]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "statvfs", lambda path: half)
+        yield
 
 
 def pytest_report_header() -> str:

@@ -15,6 +15,12 @@ from ledgermq.nameserver.server import NameServer
 from ledgermq.runtime.config import BrokerSettings, NameServerSettings
 from ledgermq.runtime.config_sources import Assignment, ConfigError, load
 
+ANY_DISK: Final = {
+    "diskMaxUsedSpaceRatio": "99",
+    "diskSpaceCleanForciblyRatio": "99",
+    "diskSpaceWarningLevelRatio": "100",
+}
+"""Settings for a test machine's disk, which may be full enough for a real broker to refuse messages."""
 BROKER_DEFAULTS: Final = {
     "brokerName": "local-broker",
     "brokerIP1": "127.0.0.1",
@@ -23,10 +29,7 @@ BROKER_DEFAULTS: Final = {
     "mappedFileSizeConsumeQueue": str(1000 * 20),
     "maxHashSlotNum": "5000",
     "maxIndexNum": "20000",
-    # A test machine's disk may be full enough for a real broker to refuse messages.
-    "diskMaxUsedSpaceRatio": "99",
-    "diskSpaceCleanForciblyRatio": "99",
-    "diskSpaceWarningLevelRatio": "100",
+    **ANY_DISK,
 }
 NAME_SERVER_DEFAULTS: Final = {"listenPort": "0"}
 

@@ -20,6 +20,7 @@ from tests.crash.process.checks import check_acknowledged_bytes, check_answers, 
 from tests.crash.process.producers import History, Producers
 
 from bench import wire
+from ledgermq.testing.local_broker import ANY_DISK
 
 ROUNDS = int(os.environ.get("LEDGERMQ_CRASH_ROUNDS", "5"))
 FIRST_SEED = int(os.environ.get("LEDGERMQ_CRASH_SEED", "1"))
@@ -37,6 +38,7 @@ CONFIG = {
     "maxIndexNum": "2000",
     "maxMessageSize": "65536",
     "flushIntervalCommitLog": "50",
+    **ANY_DISK,
 }
 
 

@@ -18,13 +18,13 @@ import pytest
 
 from ledgermq.cli.cluster_layout import environment
 from ledgermq.client import Message, Producer
+from ledgermq.testing.local_broker import ANY_DISK
 
 pytestmark = pytest.mark.slow
 
 LEDGERMQ = [sys.executable, "-m", "ledgermq.cli"]
 SECONDS_MAX = 60
-# A test machine's disk may be full enough for a broker to refuse messages.
-SETTINGS = ["diskMaxUsedSpaceRatio=99", "diskSpaceCleanForciblyRatio=99", "diskSpaceWarningLevelRatio=100"]
+SETTINGS = [f"{key}={value}" for key, value in ANY_DISK.items()]
 FLAGS = [part for setting in SETTINGS for part in ("--set", setting)]
 
 

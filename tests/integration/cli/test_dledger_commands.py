@@ -67,6 +67,7 @@ def started(peers: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], d
     argv = [sys.executable, "-m", "ledgermq.cli", "dledger", "server", "--group", "g0", "--id", "n0"]
     argv += ["--peers", peers, "--store", str(folder), "--log", str(folder / "member.log"), "--print-json"]
     argv += ["--set", "mappedFileSizeForEntryData=1048576", "--set", "mappedFileSizeForEntryIndex=32768"]
+    argv += ["--set", "diskSpaceRatioToForceClean=1"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

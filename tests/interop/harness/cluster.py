@@ -14,6 +14,8 @@ from typing import Literal
 from tests.interop.harness import toolchain
 from tests.interop.harness.programs import Program, accepts_connections, eventually, free_port
 
+from ledgermq.testing.local_broker import ANY_DISK
+
 Maker = Literal["java", "ledgermq"]
 
 CLUSTER_NAME = "DefaultCluster"
@@ -35,6 +37,7 @@ BROKER_CONFIG = {
     "fileReservedTime": "48",
     "waitTimeMillsInSendQueue": "10000",
     "waitTimeMillsInAdminBrokerQueue": "20000",
+    **ANY_DISK,
 }
 
 

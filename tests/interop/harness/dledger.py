@@ -62,6 +62,7 @@ class Member:
                 "storeBaseDir": str(self.folder),
                 "mappedFileSizeForEntryData": str(DATA_FILE_BYTES),
                 "mappedFileSizeForEntryIndex": str(INDEX_FILE_BYTES),
+                "diskSpaceRatioToForceClean": "1",
                 **self.settings,
             }
             argv = self.java.argv(
@@ -75,6 +76,7 @@ class Member:
             argv += ["--store", str(self.folder)]
             argv += ["--set", f"mappedFileSizeForEntryData={DATA_FILE_BYTES}"]
             argv += ["--set", f"mappedFileSizeForEntryIndex={INDEX_FILE_BYTES}"]
+            argv += ["--set", "diskSpaceRatioToForceClean=1"]
         log_path = self.folder / f"{self.maker}.out"
         self.program = Program(f"{self.maker} member {self.id}", argv, log_path=log_path)
 
