@@ -478,8 +478,7 @@ class Broker:
     def _grown(self, queues: list[ConsumeQueue]) -> None:
         """Consumers can see more of ``queues``."""
         self._pulls.grown(queues)
-        for queue in queues:
-            self._scheduler.grown(queue)
+        self._scheduler.grown(queues)
 
     def _fatal(self, error: BaseException) -> None:
         log.critical("the broker stops: %s", error)

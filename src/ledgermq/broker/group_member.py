@@ -191,6 +191,7 @@ class GroupMember:
         self.on_lead: Callable[[], None] = _nothing
         self.on_pause: Callable[[], None] = _nothing
         self.on_follow: Callable[[], None] = _nothing
+        self._elected = False
         self._leader = False
         """It has been taken for the master, and nobody has heard otherwise."""
         self._broker_settings = settings
@@ -329,11 +330,12 @@ class GroupMember:
     def _look_again(self) -> None:
         self._timer = None
         self._look()
-        if not self.leading and self.node.role is Role.LEADER:
+        if not self.leading and self._elected:
             self.refused()
 
     def _role_changed(self, node: Node) -> None:
-        if node.role is not Role.LEADER:
+        self._elected = node.role is Role.LEADER
+        if not self._elected:
             self._pause()
             if self._leader:
                 self._leader = False
@@ -342,7 +344,7 @@ class GroupMember:
 
     def _look(self) -> None:
         """Whether to take messages now: as the leader, and with nothing in the log that is not applied."""
-        if self.leading or self._stopping or self.settings.group not in self._server.nodes:
+        if self.leading or not self._elected or self._stopping:
             return
         node, ledger = self.node, self._ledger
         # A leader's first entry is of its own term: until it is in the log, the log is not what is led.

@@ -333,6 +333,8 @@ class PullHandlers:
 
     def grown(self, queues: Iterable[ConsumeQueue]) -> None:
         """Messages have arrived in ``queues``: serve who waits for them."""
+        if self.parked.count == 0:
+            return
         for queue in queues:
             self.parked.wake(queue, self._serve)
 

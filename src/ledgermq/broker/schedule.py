@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -142,12 +142,13 @@ class Scheduler:
             timer.cancel()
         self._timers.clear()
 
-    def grown(self, queue: ConsumeQueue) -> None:
-        """A message has entered ``queue``; matters when it is one of the levels'."""
-        if queue.delay_ms >= 0:
-            level = int(queue.queue_id) + 1
-            if level not in self._timers:
-                self._look(level)
+    def grown(self, queues: Sequence[ConsumeQueue]) -> None:
+        """Messages have entered ``queues``; matters where one is a level's."""
+        for queue in queues:
+            if queue.delay_ms >= 0:
+                level = int(queue.queue_id) + 1
+                if level not in self._timers:
+                    self._look(level)
 
     def _queue(self, level: int) -> ConsumeQueue | None:
         return self._store.find_queue(names.SCHEDULE_TOPIC.encode(), level - 1)

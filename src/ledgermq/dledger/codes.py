@@ -93,6 +93,8 @@ class Role(Enum):
 class PushKind(Enum):
     """What a push asks of the follower."""
 
+    __hash__ = object.__hash__  # Enum's own runs in the interpreter, several times for each push.
+
     COMPARE = "COMPARE"
     """Is your entry at ``prev_index`` of ``prev_term``?"""
     TRUNCATE = "TRUNCATE"

@@ -3,7 +3,8 @@
 Without a state machine an entry is visible as soon as it is committed, with one when it is applied; only what
 is visible is answered or read. The state machine's snapshots are saved here by count and by size.
 
-Rules of this file: entries are applied exactly in order and once; nothing on the loop waits for the disk.
+Rules of this file: it is compiled; entries are applied exactly in order and once; nothing on the loop
+waits for the disk.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from ledgermq.dledger.applier import APPLY_BYTES_MAX, Applier
 from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.ledger import Ledger, LedgerError
 from ledgermq.dledger.log_reader import LogReader
@@ -21,7 +23,7 @@ from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.proposals import Proposals
 from ledgermq.dledger.settings import DLedgerSettings
 from ledgermq.dledger.snapshots import OpenSnapshot, SnapshotDirectory, SnapshotError, load
-from ledgermq.dledger.state_machine import APPLY_BYTES_MAX, Applier, EntryMachine, StateMachine
+from ledgermq.dledger.state_machine import EntryMachine, StateMachine
 from ledgermq.dledger.workers import Worker
 
 log: Final = logging.getLogger("ledgermq.dledger")
@@ -104,15 +106,8 @@ class Committed:
         machine = applier.machine
         for index in reversed(self._snapshots.indexes()):
             opened = self._snapshots.open(index)
-            if opened is None:
+            if opened is None or not _loads(applier, opened):
                 continue
-            try:
-                load(opened, applier.machine.load)
-            except ValueError as error:
-                log.error("the snapshot after entry %d is passed over: %s", index, error)
-                continue
-            finally:
-                opened.close()
             if isinstance(machine, EntryMachine) and self._leads_to(machine.recovered_index, opened):
                 machine.remembered(index, opened.meta.next_pos)
                 self._snapshot_index = index
@@ -292,3 +287,15 @@ class Committed:
         if self._applier is not None:
             self._snapshot_index = self._applier.applied_index
         log.error("a snapshot could not be saved: %s", error)
+
+
+def _loads(applier: Applier, opened: OpenSnapshot) -> bool:
+    """Load a snapshot; False when that cannot be done, and an older one is to be tried."""
+    try:
+        load(opened, applier.machine.load)
+    except ValueError as error:
+        log.error("the snapshot after entry %d is passed over: %s", opened.meta.last_included_index, error)
+        return False
+    finally:
+        opened.close()
+    return True

@@ -149,6 +149,8 @@ class Core:
         self._leader: Leader | None = None
         self._ballot: _Ballot | None = None
         self._election_ms = 0
+        self._patience_ms = 0
+        """With the leader that is followed: drawn once, because it speaks thousands of times a second."""
         self._leader_heard_ms = now_ms
         self._leader_heard = False
         self._leader_lost = False
@@ -393,12 +395,12 @@ class Core:
             # It raises its term at once, and asks for votes up to a second later.
             self._election_ms = max(self._election_ms, self._member.now_ms + JAVA_CANDIDATE_MS)
 
-    def _patience_ms(self) -> int:
+    def _draw_patience_ms(self) -> int:
         config = self._member.config
         return self._random.randrange(config.election_timeout_min_ms, config.election_timeout_max_ms)
 
     def _wait_for_election(self) -> None:
-        wait_ms = self._patience_ms() if len(self.members) > 1 else 0
+        wait_ms = self._draw_patience_ms() if len(self.members) > 1 else 0
         self._election_ms = self._member.now_ms + wait_ms
 
     # ---- election: the one who asks ----
@@ -515,14 +517,16 @@ class Core:
             self._adopt(term)
         if self.leader_id not in (None, sender):
             return DLedgerCode.INCONSISTENT_LEADER
-        self._become(Role.FOLLOWER, Cause.HEARD_LEADER, sender)
+        if self.leader_id is None:
+            self._become(Role.FOLLOWER, Cause.HEARD_LEADER, sender)
+            self._patience_ms = self._draw_patience_ms()
         if self._hand_over is not None and self.term > self._hand_over.term:
             self._answer_hand_over(DLedgerCode.TAKE_LEADERSHIP_FAILED)
         self._leader_heard_ms = self._member.now_ms
         self._leader_heard = True
         self._leader_lost = False
         java = sender in self._member.java
-        patience_ms = self._member.config.java_patience_ms if java else self._patience_ms()
+        patience_ms = self._member.config.java_patience_ms if java else self._patience_ms
         self._election_ms = self._member.now_ms + patience_ms
         return DLedgerCode.SUCCESS
 

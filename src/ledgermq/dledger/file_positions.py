@@ -1,6 +1,6 @@
 """Where entries may stand in data files of equal size.
 
-Rules of this file: pure.
+Rules of this file: it is compiled; pure.
 """
 
 from __future__ import annotations

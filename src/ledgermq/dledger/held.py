@@ -1,4 +1,7 @@
-"""Messages that promise durability, kept until it is there."""
+"""Messages that promise durability, kept until it is there.
+
+Rules of this file: it is compiled; pure.
+"""
 
 from __future__ import annotations
 

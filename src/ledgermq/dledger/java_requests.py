@@ -5,7 +5,8 @@ request is kept here until the core says the message that answers it. Heartbeats
 round, which is given out here because Java's have none; pushes by their index; votes and hand-overs come one
 at a time.
 
-Rules of this file: pure; a request is answered once or forgotten; MEMBER_REQUESTS_MAX bounds each member's.
+Rules of this file: it is compiled; pure; a request is answered once or forgotten; MEMBER_REQUESTS_MAX
+bounds each member's.
 """
 
 from __future__ import annotations
@@ -62,16 +63,18 @@ class JavaRequests:
         asked = _ASKED.get(type(reply))
         if not waiting or asked is None:
             return False
-        matching = [item for item in waiting if type(item[0]) is asked and _answers(reply, item[0])]
-        if not matching:
-            return False
-        if not isinstance(reply, PushReply) or reply.code != DLedgerCode.SUCCESS:
-            del matching[1:]
-        gone = {id(item) for item in matching}
-        self._waiting[member] = [item for item in waiting if id(item) not in gone]
-        for _, answer in matching:
+        several = isinstance(reply, PushReply) and reply.code == DLedgerCode.SUCCESS
+        matching: list[Answer] = []
+        rest: list[tuple[Message, Answer]] = []
+        for message, answer in waiting:
+            if type(message) is asked and _answers(reply, message) and (several or not matching):
+                matching.append(answer)
+            else:
+                rest.append((message, answer))
+        self._waiting[member] = rest
+        for answer in matching:
             answer(reply)
-        return True
+        return bool(matching)
 
     def forget(self, member: str) -> None:
         """The connection of ``member`` has ended."""

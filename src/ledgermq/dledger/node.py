@@ -1,8 +1,8 @@
 """One member of one group, put together: the core and its driver, the ledger, links to the other members, the
 state machine with its snapshots, and the requests of clients.
 
-Rules of this file: assembly, and what other members say. A disk that fails ends the node: it drops its links
-and says nothing more, and whoever owns it hears of it.
+Rules of this file: it is compiled; assembly, and what other members say. A disk that fails ends the
+node: it drops its links and says nothing more, and whoever owns it hears of it.
 """
 
 from __future__ import annotations

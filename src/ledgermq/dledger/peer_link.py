@@ -8,7 +8,8 @@ later.
 Nothing waits for a connection: a message to a member that is away, or does not read, is dropped, as a network
 may drop it; the core notices what is missing and sends it again.
 
-Rules of this file: a link is always connected, connecting, or waiting to connect, until it is stopped.
+Rules of this file: it is compiled; a link is always connected, connecting, or waiting to connect, until
+it is stopped.
 """
 
 from __future__ import annotations

@@ -87,7 +87,10 @@ class RecentEntries:
         left, index, at, pos = bytes_max, first_index, start, batch.first_pos + start
         while True:
             wanted = min(last_index, batch.last_index) + 1 - index
-            taken, end = take_entries(batch.payload, at, wanted, left)
+            if wanted == batch.last_index + 1 - index and len(batch.payload) - at <= left:
+                taken, end = wanted, len(batch.payload)  # The rest of the batch: nothing to walk along.
+            else:
+                taken, end = take_entries(batch.payload, at, wanted, left)
             if parts and end - at > left:
                 break
             parts.append(batch.payload if at == 0 and end == len(batch.payload) else batch.payload[at:end])

@@ -5,8 +5,8 @@ their blocks reserved when they are made, and the next one is made ahead by a wo
 so that an append neither waits for that nor finds the disk full half-way. Index files are holes until
 they are written: they are derived, and can wait for room.
 
-Rules of this file: ``bases`` has no gap; the lock is held for bookkeeping and for making a file, never
-during an fsync; who removes files sees to it that nobody writes or flushes meanwhile.
+Rules of this file: it is compiled; ``bases`` has no gap; the lock is held for bookkeeping and for making
+a file, never during an fsync; who removes files sees to it that nobody writes or flushes meanwhile.
 """
 
 from __future__ import annotations

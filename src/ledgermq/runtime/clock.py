@@ -1,4 +1,7 @@
-"""The clocks. Everything else receives the time as an argument."""
+"""The clocks. Everything else receives the time as an argument.
+
+Rules of this file: it is compiled.
+"""
 
 import datetime
 import time

@@ -89,8 +89,7 @@ class World:
         return 1_700_000_000_000 + round(self.loop.time() * 1000) + self.clock_is_off_ms
 
     def grown(self, queues: list[ConsumeQueue]) -> None:
-        for queue in queues:
-            self.scheduler.grown(queue)
+        self.scheduler.grown(queues)
 
     def fatal(self, error: BaseException) -> None:
         raise AssertionError(error)

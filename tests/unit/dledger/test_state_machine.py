@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from ledgermq.dledger.applier import Applier
 from ledgermq.dledger.json_messages import join_entries
 from ledgermq.dledger.messages import Entries
 from ledgermq.dledger.requests import Entry
-from ledgermq.dledger.state_machine import AppliedEntry, Applier
+from ledgermq.dledger.state_machine import AppliedEntry
 
 
 class Seen:
