@@ -19,7 +19,7 @@ from tests.interop.harness.cluster import Broker, Cluster, JavaPrograms, Maker, 
 from tests.interop.harness.driver import Driver, Queue, Received, message
 from tests.interop.harness.load import running_load
 from tests.interop.harness.member_files import check_equal_stores
-from tests.interop.harness.programs import eventually
+from tests.interop.harness.programs import eventually, free_port
 from tests.interop.harness.quorum import GROUP, SMALL_INDEX, Member, Quorum, new_quorum
 
 Unique = Callable[[str], str]
@@ -237,6 +237,67 @@ if "java" in TARGETS:
     STORES += [("java", "java")]
     MIXTURES += [("java", "java", "java")]
     UPGRADES += [("java", "java")]
+
+
+def test_queues_that_a_topic_gets_under_load_are_consumed_from_their_first_message(
+    driver: Driver, quorum: Quorum, unique: Unique
+) -> None:
+    """The producer knows them first, and the consumer begins with the last message of what is new to it: yet
+    nothing is passed over."""
+    topic = quorum.new_topic(unique("grows"), 2)[0].topic
+    queues = [Queue(topic, GROUP, queue_id) for queue_id in range(6)]
+    with running_load(quorum, queues, fromLast=True) as load:
+        load.wait()
+        quorum.new_topic(topic, 6)
+        master = quorum.wait_for_master()
+        eventually(lambda: min(quorum.max_offset(master, queue) for queue in queues) > 20, 60)
+        log = load.finish()
+    assert all(len(messages) > 20 for messages in log.values())
+
+
+def test_a_topic_reaches_another_group_of_brokers_in_the_order_of_the_manual(
+    driver: Driver, quorum: Quorum, unique: Unique, target: Maker, java: JavaPrograms, tmp_path: Path
+) -> None:
+    """docs/cluster.md, "More queues, more groups": nothing that is sent there comes before its consumers."""
+    topic, group, port = quorum.new_topic(unique("moves"), 2)[0].topic, unique("moves"), free_port()
+    name, config = "broker-r", {**SMALL_INDEX, "autoCreateSubscriptionGroup": "false"}
+    config |= {"enableDLegerCommitLog": "true", "dLegerSelfId": "n0", "dLegerPeers": f"n0-127.0.0.1:{port}"}
+    other = Broker(target, tmp_path / name, java, quorum.namesrv, {**config, "brokerName": name})
+    other.start()
+
+    def topic_with(perm: int) -> None:
+        driver.call(
+            "admin.createTopic",
+            namesrv=quorum.namesrv,
+            address=other.address,
+            topic=topic,
+            queueCount=2,
+            perm=perm,
+        )
+
+    def writable() -> bool:
+        route = driver.wait_for_route(quorum.namesrv, topic)
+        return any(queues["brokerName"] == name and queues["perm"] == 6 for queues in route["queueDatas"])
+
+    try:
+        eventually(lambda: "0" in quorum.addresses(name), 60, what=f"a master of {name}")
+        with driver.push_consumer(
+            quorum.namesrv, group, {topic: "*"}, **{"from": "CONSUME_FROM_LAST_OFFSET"}
+        ) as consumer:
+            send(driver, quorum, topic, [message(f"before {i}") for i in range(10)])
+            assert len(consumer.poll(10)) == 10
+            driver.call("broker.createGroup", address=other.address, group=group)
+            topic_with(perm=4)
+            eventually(lambda: {queue.broker for queue in consumer.queues()} == {GROUP, name}, 60)
+            topic_with(perm=6)
+            eventually(writable, what=f"permission to write at {name}")
+            send(driver, quorum, topic, [message(f"after {i}") for i in range(40)])
+            received = consumer.poll(40)
+        assert Counter(texts(received)) == Counter(f"after {i}" for i in range(40))
+        assert {m.queue_id for m in received if m.broker == name} == {0, 1}
+        other.stop()
+    finally:
+        other.kill()
 
 
 @pytest.mark.parametrize("makers", MIXTURES, ids=lambda makers: "-".join(makers))

@@ -185,14 +185,14 @@ class Quorum:
         address = self.addresses().get("0")
         return next((member for member in self.members if member.address == address), None)
 
-    def addresses(self) -> dict[str, str]:
+    def addresses(self, broker_name: str = GROUP) -> dict[str, str]:
         """By brokerId, as the name server has them."""
         table: dict[str, Any] = (
             self.driver.call("admin.clusterInfo", namesrv=self.namesrv)["brokerAddrTable"] or {}
         )
-        if GROUP not in table:
+        if broker_name not in table:
             return {}
-        addresses: dict[str, str] = table[GROUP]["brokerAddrs"]
+        addresses: dict[str, str] = table[broker_name]["brokerAddrs"]
         return addresses
 
     def wait_for_master(self, *, but: Member | None = None) -> Member:

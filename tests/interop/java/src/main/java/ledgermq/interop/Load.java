@@ -51,7 +51,8 @@ final class Load {
     /**
      * namesrv, topic, producerGroup, threads, batch (messages of each send), gapMs (between two sends of a thread),
      * bodyBytes, pollMs (between two looks at the routes), timeoutMs (of a send with its retries); optional
-     * consumerGroup (a push consumer of the topic), progressGroup (a group that exists, whose offset in each queue is
+     * consumerGroup (a push consumer of the topic), fromLast (what it begins with in a queue that is new to it: the
+     * client's default, instead of the first message), progressGroup (a group that exists, whose offset in each queue is
      * moved, request by request, to behind the newest acknowledged message). Progress halts at the first request that
      * fails and at a new master, so that what the new master knows can be looked at, until load.resumeProgress.
      */
@@ -111,7 +112,8 @@ final class Load {
                 consumer.setInstanceName(handle + "-consumer");
                 consumer.setPollNameServerInterval(pollMs);
                 consumer.setHeartbeatBrokerInterval(1000); // see PushConsumers
-                consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+                consumer.setConsumeFromWhere(args.getBooleanValue("fromLast")
+                    ? ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET : ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
                 consumer.setVipChannelEnabled(false);
                 consumer.subscribe(topic, "*");
                 consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
