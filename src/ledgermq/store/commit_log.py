@@ -151,10 +151,7 @@ class CommitLog:
         if len(properties) > PROPERTIES_BYTES_MAX:
             raise StoreError(f"properties have {len(properties)} bytes, at most 32767 fit a record")
         size: i64 = record_bytes(queue.topic, born_host, self.store_host, body, properties)
-        at: i64 = self.end
-        if at + size + BLANK_BYTES > self._segment_end:
-            self._roll(size)
-            at = self.end
+        at: i64 = self._place(size)
         in_queue: bool = enters_queue(sys_flag)
         write_record(
             self._out,
@@ -173,22 +170,41 @@ class CommitLog:
             body,
             properties,
         )
-        if in_queue:
-            queue.add(at, size, queue.tag_code(scan, store_ms))
-        self._note_gathered(queue, at, size, store_ms)
-        index = self.index
-        if index is not None:
-            index.gather(queue.index_hash, at, store_ms, sys_flag, properties, scan)
+        self._gathered(queue, at, size, store_ms, sys_flag, properties, scan)
         return at
 
-    def _note_gathered(self, queue: ConsumeQueue, at: i64, size: i64, store_ms: i64) -> None:
-        """The record at log offset ``at`` is the last one gathered."""
+    def _place(self, size: i64) -> i64:
+        """Where a record of ``size`` bytes goes, or several that have so many together."""
+        if self.end + size + BLANK_BYTES > self._segment_end:
+            self._roll(size)
+        return self.end
+
+    def _gathered(
+        self,
+        queue: ConsumeQueue,
+        at: i64,
+        size: i64,
+        store_ms: i64,
+        sys_flag: i64,
+        properties: bytes,
+        scan: PropertyScan | None,
+    ) -> None:
+        """The record that was just written to ``_out`` goes to log offset ``at``; ``scan`` has scanned its
+        properties, if there is one."""
         self.end = at + size
         self._gathered_last = at
         self._gathered_ms = store_ms
+        if scan is None:
+            scan = self._scan
+            scan.scan(properties)
+        if enters_queue(sys_flag):
+            queue.add(at, size, queue.tag_code(scan, store_ms))
         if not queue.touched and queue.next_offset > queue.written_offset:
             queue.touched = True
             self._touched.append(queue)
+        index = self.index
+        if index is not None:
+            index.gather(queue.index_hash, at, store_ms, sys_flag, properties, scan)
 
     def append_batch(
         self,
@@ -222,11 +238,8 @@ class CommitLog:
             self.store_host,
             reconsume_times,
         )
-        self._make_room(batch_bytes(batch, pattern.fixed_bytes))
+        self._place(batch_bytes(batch, pattern.fixed_bytes))  # Once all of it fits one file, so does each.
         offsets = BytesWriter()
-        scan = self._scan
-        index = self.index
-        out = self._out
         at: i64 = 0
         while at < len(batch):
             body_at: i64 = at + 20
@@ -236,20 +249,12 @@ class CommitLog:
             body = batch[body_at : body_at + body_bytes]
             properties = batch[properties_at : properties_at + properties_bytes]
             flag: i64 = i64(read_i32_be(batch, at + 12))
-            log_at: i64 = self.end
-            size: i64 = pattern.write(out, queue.next_offset, log_at, flag, body, properties)
-            scan.scan(properties)
-            queue.add(log_at, size, queue.tag_code(scan, store_ms))
-            self._note_gathered(queue, log_at, size, store_ms)
-            if index is not None:
-                index.gather(queue.index_hash, log_at, store_ms, sys_flag, properties, scan)
+            log_at: i64 = self._place(pattern.fixed_bytes + len(body) + len(properties))
+            size: i64 = pattern.write(self._out, queue.next_offset, log_at, flag, body, properties)
+            self._gathered(queue, log_at, size, store_ms, sys_flag, properties, None)
             write_i64_be(offsets, log_at)
             at = properties_at + properties_bytes
         return offsets.getvalue()
-
-    def _make_room(self, size: i64) -> None:
-        if self.end + size + BLANK_BYTES > self._segment_end:
-            self._roll(size)
 
     def _roll(self, size: i64) -> None:
         """Go on in the next file, closing the present one with a blank."""

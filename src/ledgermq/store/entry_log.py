@@ -24,22 +24,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i64_be
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from ledgermq.message.properties import PropertyScan
 from ledgermq.message.record import (
     BLANK_BYTES,
-    FLAG_TRANSACTION,
-    PROPERTIES_BYTES_MAX,
-    TRANSACTION_NONE,
     TRANSACTION_ROLLBACK,
-    BatchPattern,
     enters_queue,
     record_bytes,
     write_record,
 )
-from ledgermq.store.commit_log import TAIL_BYTES_MAX, CommitLog, batch_bytes, check_numbers
+from ledgermq.store.commit_log import TAIL_BYTES_MAX, CommitLog
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
 from ledgermq.store.entry_scan import ENTRY_HEAD_BYTES, EntryRecords, EntryScanner
@@ -107,56 +103,31 @@ class EntryLog(CommitLog):
             queue.touched = False
         self._ahead = []
 
-    def append(
+    def _place(self, size: i64) -> i64:
+        """In the entry that comes next. Of several records each is an entry of its own, as in Java."""
+        if not self.leading:
+            raise StoreWriteError(NOT_LEADING)
+        return self._place_behind(self.end, size)
+
+    def _gathered(
         self,
         queue: ConsumeQueue,
-        flag: i64,
-        sys_flag: i64,
-        born_ms: i64,
-        born_host: bytes,
+        at: i64,
+        size: i64,
         store_ms: i64,
-        reconsume_times: i64,
-        prepared_offset: i64,
-        body: bytes,
+        sys_flag: i64,
         properties: bytes,
-        scan: PropertyScan,
-    ) -> i64:
-        check_numbers(queue.queue_id, flag, sys_flag, reconsume_times)
-        if len(properties) > PROPERTIES_BYTES_MAX:
-            raise StoreError(f"properties have {len(properties)} bytes, at most 32767 fit a record")
-        size: i64 = record_bytes(queue.topic, born_host, self.store_host, body, properties)
-        at: i64 = self._place(size)
-        in_queue: bool = enters_queue(sys_flag)
-        out = self._out
-        write_record(
-            out,
-            queue.topic,
-            queue.queue_id,
-            queue.next_offset if in_queue else 0,
-            at,
-            flag,
-            sys_flag,
-            born_ms,
-            born_host,
-            store_ms,
-            self.store_host,
-            reconsume_times,
-            prepared_offset,
-            body,
-            properties,
-        )
-        self._bodies.append(out.getvalue())
-        out.truncate(0)
+        scan: PropertyScan | None,
+    ) -> None:
+        """Queues and index will hear of it when it is committed."""
         self.end = at + size
-        if in_queue:
-            self._advance(queue)
-        return at
-
-    def _advance(self, queue: ConsumeQueue) -> None:
-        queue.next_offset += 1
-        if not queue.touched:
-            queue.touched = True
-            self._ahead.append(queue)
+        self._bodies.append(self._out.getvalue())
+        self._out.truncate(0)
+        if enters_queue(sys_flag):
+            queue.next_offset += 1
+            if not queue.touched:
+                queue.touched = True
+                self._ahead.append(queue)
 
     def opening_record(self, topic: bytes, end_pos: i64, now_ms: i64) -> bytes:
         """A record for the entry with which a leader opens its term, behind position ``end_pos``.
@@ -172,12 +143,6 @@ class EntryLog(CommitLog):
         write_record(out, topic, 0, 0, at, 0, rolled_back, now_ms, host, now_ms, host, 0, 0, b"", b"")
         return out.getvalue()
 
-    def _place(self, size: i64) -> i64:
-        """Where the record of the next entry will begin."""
-        if not self.leading:
-            raise StoreWriteError(NOT_LEADING)
-        return self._place_behind(self.end, size)
-
     def _place_behind(self, end_pos: i64, size: i64) -> i64:
         """Where a record of an entry behind ``end_pos`` begins (DLedger's rule for what fits a file)."""
         file_bytes: i64 = self.files.segment_bytes
@@ -191,53 +156,6 @@ class EntryLog(CommitLog):
         if entry_bytes + BLANK_BYTES > file_end - pos:
             pos = file_end
         return pos + ENTRY_HEAD_BYTES
-
-    def append_batch(
-        self,
-        queue: ConsumeQueue,
-        sys_flag: i64,
-        born_ms: i64,
-        born_host: bytes,
-        store_ms: i64,
-        reconsume_times: i64,
-        batch: bytes,
-    ) -> bytes:
-        """As :meth:`CommitLog.append_batch`; each message is an entry of its own, as in Java."""
-        check_numbers(queue.queue_id, 0, sys_flag, reconsume_times)
-        if sys_flag & FLAG_TRANSACTION != TRANSACTION_NONE:
-            raise StoreError("a batch cannot be part of a transaction")
-        pattern = BatchPattern(
-            queue.topic,
-            queue.queue_id,
-            sys_flag,
-            born_ms,
-            born_host,
-            store_ms,
-            self.store_host,
-            reconsume_times,
-        )
-        # Once all of it fits one file, so does each message.
-        self._place(batch_bytes(batch, pattern.fixed_bytes))
-        offsets = BytesWriter()
-        out = self._out
-        at: i64 = 0
-        while at < len(batch):
-            body_at: i64 = at + 20
-            body_bytes: i64 = i64(read_i32_be(batch, at + 16))
-            properties_at: i64 = body_at + body_bytes + 2
-            properties_bytes: i64 = i64(read_i16_be(batch, properties_at - 2))
-            body = batch[body_at : body_at + body_bytes]
-            properties = batch[properties_at : properties_at + properties_bytes]
-            flag: i64 = i64(read_i32_be(batch, at + 12))
-            log_at: i64 = self._place(pattern.fixed_bytes + len(body) + len(properties))
-            size: i64 = pattern.write(out, queue.next_offset, log_at, flag, body, properties)
-            self._bodies.append(out.getvalue())
-            out.truncate(0)
-            self.end = log_at + size
-            self._advance(queue)
-            write_i64_be(offsets, log_at)
-            at = properties_at + properties_bytes
-        return offsets.getvalue()
 
     def go_on(self, old: ConsumeQueue, new: ConsumeQueue) -> None:
         """``new`` stands for the deleted queue ``old`` now, of which offsets are given out to messages behind
