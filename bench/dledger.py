@@ -25,11 +25,13 @@ from pathlib import Path
 
 from tests.interop.harness.programs import Program, accepts_connections, eventually, free_port
 
-from bench import dledger_load, procfs, report
+from bench import dledger_load, procfs
 from bench.brokers import Java, Side, exit_on_sigterm
+from bench.cases import Figures
 from bench.clients import ROOT, build_java
+from bench.report import Figure
+from bench.rounds import Measured, Rounds, parser_of, settings_of
 
-Figures = dict[str, float]
 GROUP = "bench"
 JVM_OPTIONS = (
     "-server",
@@ -50,6 +52,9 @@ class Settings:
     kills: int = 20
     catch_up_entries: int = 500_000
     timeout_s: float = 120
+
+
+TINY = Settings(rounds=1, warmup_s=0.2, window_s=0.5, kills=1, catch_up_entries=2_000, timeout_s=60)
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,28 @@ CASES: dict[str, tuple[str, Callable[[Bench], Figures]]] = {
 }
 
 
+def _appending(case: str, label: str, *, rate: float | None = None, cpu: float | None = None) -> list[Figure]:
+    return [
+        Figure(case, "appends_per_s", f"{label}: throughput", "/s", more_is_better=True, compiled=rate),
+        Figure(case, "leader_cpu_us", f"{label}: CPU per append, leader", "us", compiled=cpu),
+        Figure(case, "follower_cpu_us", f"{label}: a follower", "us"),
+        Figure(case, "p50_us", f"{label}: median latency", "us"),
+    ]
+
+
+FIGURES = [
+    *_appending("append1", "1 under way, 128 B"),
+    *_appending("append64", "64 under way, 128 B", rate=6, cpu=0.125),
+    *_appending("append64-1k", "64 under way, 1 KiB"),
+    *_appending("append1000", "1,000 under way, 128 B"),
+    Figure("cold-start", "leader_s", "cold start to a leader", "s", True),
+    Figure("cold-start", "first_append_s", "cold start to the first acknowledged append", "s", True),
+    Figure("failover", "p50_ms", "kill of the leader: median", "ms", True),
+    Figure("failover", "p95_ms", "kill of the leader: p95", "ms", True),
+    Figure("catch-up", "entries_per_s", "an empty follower catches up", "/s", more_is_better=True),
+]
+
+
 def kinds(options: argparse.Namespace) -> list[Kind]:
     compiled, interpreted = ROOT / ".venv-compiled/bin/python", ROOT / ".venv/bin/python"
     known = {
@@ -295,45 +322,36 @@ def kinds(options: argparse.Namespace) -> list[Kind]:
     return [known[name] for name in options.kind or ("java", "compiled", "compiled-fsync")]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.dledger", description=(__doc__ or "").splitlines()[0]
+def add_kinds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind", action="append", help="java, compiled, compiled-fsync, interpreted; repeat it"
     )
-    parser.add_argument("--case", action="append", choices=CASES, help="repeat it (default: all)")
-    parser.add_argument("--kind", action="append", help="java, compiled, compiled-fsync, interpreted")
-    for name, default in Settings().__dict__.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results.jsonl")
-    options = parser.parse_args()
-    settings = Settings(**{name: getattr(options, name) for name in Settings().__dict__})
+
+
+def version(side: Side) -> str:
+    return f"DLedger 0.3.2, JVM {' '.join(JVM_OPTIONS)}" if side.is_java else side.version()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = parser_of("python -m bench.dledger", __doc__, CASES, Settings)
+    add_kinds(parser)
+    options = parser.parse_args(argv)
+    settings = settings_of(options, Settings(), TINY)
     work = Path(tempfile.mkdtemp(prefix="ledgermq-bench-"))
-    runs: list[report.Run] = []
     try:
         chosen = kinds(options)
         java = build_java(work) if any(kind.side.is_java for kind in chosen) else None
+        rounds = Rounds(options.results, "bench.dledger_load", settings)
         for case in options.case or CASES:
             description, measure = CASES[case]
-            print(f"\n{case}: {description}", flush=True)
-            for number in range(1, (1 if case == "failover" else settings.rounds) + 1):
-                for kind in chosen:
-                    figures = measure(Bench(kind, settings, work, java))
-                    runs.append(report.Run(case, kind.side, number, figures))
-                    shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-                    print(f"  {kind.name:15} round {number}  {shown}", flush=True)
-                    with options.results.open("a") as results:
-                        line = report.json_line(
-                            runs[-1],
-                            version=f"DLedger 0.3.2, JVM {' '.join(JVM_OPTIONS)}"
-                            if kind.side.is_java
-                            else kind.side.version(),
-                            clients="bench.dledger_load",
-                            settings=dict(settings.__dict__),
-                            commit=report.commit(ROOT),
-                        )
-                        results.write(line + "\n")
+            measured = [
+                Measured(kind.side, version(kind.side), partial(measure, Bench(kind, settings, work, java)))
+                for kind in chosen
+            ]
+            rounds.case(case, description, 1 if case == "failover" else settings.rounds, measured)
+        return rounds.finish(FIGURES, options.markdown)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":

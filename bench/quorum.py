@@ -10,7 +10,6 @@ Failover and cold start run with each maker's default timers.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import re
 import shutil
@@ -29,11 +28,11 @@ from tests.interop.harness.programs import Program, eventually
 from bench import procfs, report, wire
 from bench.brokers import Java, Side, exit_on_sigterm
 from bench.cases import MIB, TOPIC, Figures, drain
-from bench.clients import QUEUE_COUNT, ROOT, Clients, PythonClients, StockClients, build_java, failed_sends
-from bench.dledger import Kind, kinds
+from bench.clients import QUEUE_COUNT, Clients, failed_sends
+from bench.dledger import Kind, add_kinds, kinds
 from bench.quorum_cluster import NODES, QuorumCluster, jvm_options, running_quorum
 from bench.report import Figure
-from bench.wire import WireError
+from bench.rounds import Measured, Rounds, add_clients, clients_of, parser_of, settings_of
 
 STOCK_POLL_S = 30
 """How often a stock client asks for routes."""
@@ -322,30 +321,12 @@ FIGURES = [
 ]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.quorum", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--case", action="append", choices=CASES, help="repeat it (default: all)")
-    parser.add_argument("--kind", action="append", help="java, compiled, compiled-fsync, interpreted")
-    parser.add_argument(
-        "--clients", choices=("java", "python"), default="java", help="what loads the brokers"
-    )
-    parser.add_argument("--tiny", action="store_true", help="small numbers; the figures mean nothing")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), metavar="N")
-    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results.jsonl")
-    parser.add_argument("--markdown", type=Path, help="write the table as Markdown to this file")
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
-    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings)}
-    settings = dataclasses.replace(
-        TINY if options.tiny else Settings(),
-        **{name: value for name, value in chosen.items() if value is not None},
-    )
+    parser = parser_of("python -m bench.quorum", __doc__, CASES, Settings)
+    add_kinds(parser)
+    add_clients(parser)
+    options = parser.parse_args(argv)
+    settings = settings_of(options, Settings(), TINY)
     work = Path(tempfile.mkdtemp(prefix="ledgermq-bench-"))
     try:
         return _measure(options, settings, work)
@@ -354,48 +335,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace, settings: Settings, work: Path) -> int:
-    sides = kinds(options)
-    needs_java = options.clients == "java" or any(kind.side.is_java for kind in sides)
-    java = build_java(work) if needs_java else None
-    clients: Clients = StockClients(java) if options.clients == "java" and java else PythonClients()
+    chosen = kinds(options)
+    clients, java = clients_of(options, any(kind.side.is_java for kind in chosen), work)
     print(f"machine: {report.machine()}, load average {os.getloadavg()[0]:.2f}; clients: {clients.name}")
-    runs: list[report.Run] = []
-    failures = 0
+    rounds = Rounds(options.results, clients.name, settings)
     for case in options.case or CASES:
         description, measure = CASES[case]
-        print(f"\n{case}: {description}", flush=True)
-        for number in range(1, (1 if case in ONCE else settings.rounds) + 1):
-            for kind in sides:
-                load = os.getloadavg()[0]
-                begin = time.monotonic()
-                try:
-                    windows = measure(Bench(kind, clients, settings, work, java))
-                except (RuntimeError, OSError, WireError) as error:
-                    failures += 1
-                    print(f"  {kind.name} round {number} FAILED: {error}", file=sys.stderr, flush=True)
-                    continue
-                elapsed_s = time.monotonic() - begin
-                for figures in windows:
-                    run = report.Run(case, kind.side, number, figures)
-                    runs.append(run)
-                    shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-                    print(f"  {kind.name:15} round {number}  {shown}  [load {load:.1f}, {elapsed_s:.0f} s]")
-                    with options.results.open("a") as results:
-                        line = report.json_line(
-                            run,
-                            version=version(kind.side, 3 if case == "failover-groups" else 1),
-                            clients=clients.name,
-                            settings=dataclasses.asdict(settings),
-                            commit=report.commit(ROOT),
-                        )
-                        results.write(line + "\n")
-                sys.stdout.flush()
-    rows = report.Summary(runs, FIGURES).rows()
-    print("\nmedian (min-max) of the windows; ratios of medians\n")
-    print(report.text_table(rows))
-    if options.markdown:
-        options.markdown.write_text(report.markdown_table(rows) + "\n")
-    return 1 if failures else 0
+        group_count = 3 if case == "failover-groups" else 1
+        measured = [
+            Measured(
+                kind.side,
+                version(kind.side, group_count),
+                partial(measure, Bench(kind, clients, settings, work, java)),
+            )
+            for kind in chosen
+        ]
+        rounds.case(case, description, 1 if case in ONCE else settings.rounds, measured)
+    return rounds.finish(FIGURES, options.markdown)
 
 
 def version(side: Side, group_count: int) -> str:

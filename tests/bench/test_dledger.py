@@ -6,9 +6,7 @@ import sys
 
 import pytest
 from bench.brokers import Side
-from bench.dledger import CASES, Bench, Kind, Settings
-
-TINY = Settings(rounds=1, warmup_s=0.2, window_s=0.5, kills=1, catch_up_entries=2_000, timeout_s=60)
+from bench.dledger import CASES, TINY, Bench, Kind
 
 
 @pytest.mark.slow
