@@ -113,10 +113,20 @@ class QueueRecovery:
             self._find_end(found)
             first = self._files.read(queue, found.bases[0], 1)
             found.begins_in_log = int(last_named(first)) >= self._log_begin and count_units(first, -1) == 1
-            if 0 <= int(last_named(first)) < self._table.deleted_before.get(topic, 0):
+            deleted_before = self._table.deleted_before.get(topic)
+            if deleted_before is not None and self._may_be_from_before(found, deleted_before):
                 # The topic was deleted, and the power failed before its directory was gone for good.
                 found.whole = False
         return found
+
+    def _may_be_from_before(self, found: FoundQueue, deleted_before: int) -> bool:
+        """Whether files are those of the deleted topic, as far as can be seen. The first units may name no
+        record: a queue's messages may begin inside a file."""
+        at, named = _named_from(partial(self._files.read, found.queue), found.bases[0], found.end)
+        if at < found.end:
+            return named < deleted_before
+        # Its units are lost. That it begins behind 0 may not be true of the queue that follows it.
+        return found.bases[0] > 0
 
     def _file_names(self, directory: str, known_units: int | None) -> list[str]:
         """The names of the queue's files. After a clean stop a queue that fits one file has that one: where

@@ -241,6 +241,36 @@ def test_what_a_leader_has_sent_behind_a_deletion_survives_its_restart():
     assert replica.queues() == seen
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_queue_files_of_a_deleted_topic_that_come_back_are_not_believed(lost: bool):
+    """Their messages began inside a file; or their names are all that was on the disk."""
+    replica = filled(20)
+    for job in replica.store.topics_deleted([b"T"], replica.ledger.end_pos):
+        job()
+    replica.store.queue(b"T", 0).next_offset = 10  # As a leader goes on that has given out the others.
+    replica.put(b"T", 0, b"old")
+    replica.propose()
+    replica.apply()
+    write_tails(replica)
+    queue = replica.store.find_queue(b"T", 0)
+    assert queue is not None
+    assert (queue.first_offset, queue.max_offset) == (8, 11)
+    files = {path: inode for path, inode in replica.disk.names.items() if "/consumequeue/T/" in path}
+    note, *_ = replica.store.topics_deleted([b"T"], replica.ledger.end_pos)
+    note()
+    replica.put(b"T", 0, b"new", b"UNIQ_KEY\x01new\x02")
+    replica.propose()
+    replica.apply()
+    replica.disk.names |= files  # The power is cut, and the directory is back.
+    for inode in files.values() if lost else ():
+        inode.seen[:] = bytes(len(inode.seen))
+    replica.kill()
+    replica.apply()
+    queue = replica.store.find_queue(b"T", 0)
+    assert queue is not None
+    assert bodies(replica.store, queue) == [b"new"]
+
+
 # ---- a commit log of before ----
 
 

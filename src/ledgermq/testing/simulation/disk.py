@@ -265,8 +265,13 @@ class SimDisk(Disk):
         moved = []
         for name in [name for name in self.names if name.startswith(source + "/")]:
             moved += [(name, None), (target + name[len(source) :], self.names[name])]
+        # What is in it moves with it: a sync of what gets its name next does not make that durable.
+        self.pending = [
+            (_parent(source) if _is_in(directory, source) else directory, changes)
+            for directory, changes in self.pending
+        ]
         self._set_names(_parent(source), moved)
-        for directory in [d for d in self.directories if d == source or d.startswith(source + "/")]:
+        for directory in [d for d in self.directories if _is_in(d, source)]:
             self.directories.discard(directory)
             self.directories.add(target + directory[len(source) :])
 
@@ -295,6 +300,10 @@ class SimDisk(Disk):
     def path_bytes(self, path: str) -> int:
         inode = self.names.get(path)
         return -1 if inode is None else len(inode.seen)
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory + "/")
 
 
 def _parent(path: str) -> str:
