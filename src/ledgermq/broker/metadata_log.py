@@ -117,7 +117,7 @@ class MetadataLog:
 
     def recover(self, journal: MetadataJournal, jobs: StoreJobs, ours: bool) -> None:
         """Bring the journal to what is applied in the store. ``ours``: nobody else has written the store
-        since. Raises ValueError when the state file cannot be read, OSError."""
+        since. Blocks; raises ValueError when the state file cannot be read, StoreError, OSError."""
         self._journal = journal
         self._jobs = jobs
         end = int(self._queue.max_offset)
@@ -130,24 +130,15 @@ class MetadataLog:
                 self._saved_offset = self._loaded_offset = file.offset
                 # After a power failure the file may know of more records than the log.
                 self._offset = min(max(self._offset, file.offset), end)
-        removed_at = -1
+        deleted: dict[bytes, int] = {}
         while self._offset < end:
             record = self._store.record_at(self._queue, self._offset)
             self._offset += 1
             if record is None:
                 continue
-            # The queues were recovered as they are at the end of all this: a topic deleted here may have been
-            # made again, and its queues be those of the new one.
-            old = [
-                topic
-                for topic in self._replay(record.body, record.log_offset)
-                if self._store.has_before(topic, record.log_offset)
-            ]
-            if old:
-                jobs.start(self._store.topics_deleted(old, record.log_offset))
-                removed_at = record.log_offset if removed_at < 0 else removed_at
-        if removed_at >= 0:
-            self._store.apply_again(removed_at)
+            deleted |= dict.fromkeys(self._replay(record.body, record.log_offset), record.log_offset)
+        # Before the state file says that all this is done.
+        self._store.settle_deletions(deleted)
         if self._saved_offset < 0:
             # From now on a start begins here: Java's files may be behind what is replayed from now on.
             self.save()

@@ -306,17 +306,23 @@ class MessageStore:
 
     def _delete_topics(self, topics: Iterable[bytes], before: int) -> list[Job]:
         """The topics lose their messages before log offset ``before``."""
-        table = self.queues
-        gone = {topic: queues for topic in topics if (queues := table.topics.pop(topic, None))}
+        gone = [topic for topic in topics if topic in self.queues.topics]
         if not gone:
             return []
-        for topic, queues in gone.items():
-            for queue in queues.values():
+        jobs = self._remove_topics(gone, before)
+        return [self._checkpointing.plan().run, *jobs]
+
+    def _remove_topics(self, topics: Iterable[bytes], before: int) -> list[Job]:
+        """Take their queues out of the table; the jobs delete their files, once a checkpoint knows that they
+        are gone. Raises OSError."""
+        table = self.queues
+        jobs: list[Job] = []
+        for topic in topics:
+            queues = list(table.topics.pop(topic, {}).values())
+            for queue in queues:
                 queue.deleted = True
             table.deleted_before[topic] = before
-        jobs: list[Job] = [self._checkpointing.plan().run]
-        for topic, queues in gone.items():
-            jobs += self._trimming.remove_queues(topic, list(queues.values()))
+            jobs += self._trimming.remove_queues(topic, queues)
         return jobs
 
     def read_at(self, log_offset: int) -> Record | None:

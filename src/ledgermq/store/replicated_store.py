@@ -83,21 +83,28 @@ class ReplicatedStore(MessageStore):
                     self.entries.go_on(queue, self.queues.queue(topic, queue_id))
         return jobs
 
-    def has_before(self, topic: bytes, log_offset: int) -> bool:
-        """Whether queues of the topic have, or had, messages before ``log_offset``, which is in the log.
-        Raises OSError."""
-        for queue in self.queues.topics.get(topic, {}).values():
-            units = queue.units(queue.min_offset, 1)
-            gone = queue.max_offset > 0 and not units
-            if gone or (units and int.from_bytes(units[:8], "big") < log_offset):
-                return True
-        return False
+    def settle_deletions(self, deleted: dict[bytes, int]) -> None:
+        """At the start: what is applied says that these topics were deleted, each for the last time at the
+        log offset given. What the store does not know of is done now. Blocks; raises StoreError, OSError.
 
-    def apply_again(self, log_offset: int) -> None:
-        """Make queues that were removed again, from the message at ``log_offset`` on. Raises OSError."""
+        A topic may have been made again since, and queues were recovered as they are at the end of all this:
+        so they are removed with what came before, and get what came behind from the log.
+        """
+        known = self.queues.deleted_before
+        missed = {topic: at for topic, at in deleted.items() if known.get(topic, 0) < at}
+        if not missed:
+            return
+        jobs: list[Job] = []
+        for topic, at in missed.items():
+            jobs += self._remove_topics([topic], at)
         scanner = EntryScanner(self.disk, self.log.files, False, self._committed.first_pos)
-        scanner.position = log_offset - ENTRY_HEAD_BYTES
+        scanner.position = min(missed.values()) - ENTRY_HEAD_BYTES
         self.entries.apply_again(scanner)
+        # The checkpoint that tells of the deletions must not be behind the new queues: nothing else would
+        # bring their units back.
+        self._write_all_tails()
+        for job in (self._checkpointing.plan().run, *jobs):
+            job()
 
     # ---- the log's beginning ----
 

@@ -1,0 +1,119 @@
+"""The journal's records in a store: what a start makes of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import cast
+
+from tests.unit.broker import replicas
+from tests.unit.store.replicas import Replica
+from tests.unit.store.stores import HOST, bodies
+
+from ledgermq.broker.commits import Commits
+from ledgermq.broker.metadata_log import MetadataLog
+from ledgermq.broker.store_jobs import StoreJobs
+from ledgermq.message import names
+
+TOPIC = names.METADATA_TOPIC.encode()
+
+
+class Leader:
+    """A store whose leader makes and deletes topics; nobody carries the deletions out in the store, as if the
+    power had been cut before any of it was on the disk."""
+
+    def __init__(self) -> None:
+        self.tables = replicas.Replica()
+        self.tables.journal.start_leading()
+        self.store = Replica(message_index_enable=False)
+        self.store.lead(1)
+
+    def state(self) -> None:
+        """Put what the journal wants logged into the log."""
+        for body in self.tables.log:
+            self.store.put(TOPIC, 0, body)
+        self.tables.log.clear()
+
+    def make(self, topic: str) -> None:
+        self.tables.topics.update(replicas.topic(topic), 1)
+        self.state()
+
+    def delete(self, topic: str) -> None:
+        self.tables.topics.delete(topic, 1)
+        self.state()
+
+    def send(self, topic: bytes, *messages: bytes) -> None:
+        for body in messages:
+            self.store.put(topic, 0, body)
+
+    def apply(self) -> None:
+        self.store.propose()
+        self.store.apply()
+        self.store.ledger.flush()
+        self.store.ledger.save_checkpoint(self.store.applied_index)
+
+
+def recovered(replica: Replica, directory: Path) -> MetadataLog:
+    log = MetadataLog(
+        replica.store,
+        cast(Commits, None),  # nothing is appended
+        cast(Executor, None),
+        directory,
+        HOST,
+        lambda: 1,
+        lambda topic: None,
+    )
+    log.recover(replicas.Replica().journal, cast(StoreJobs, None), ours=True)
+    return log
+
+
+def found(replica: Replica, topic: bytes) -> list[bytes]:
+    queue = replica.store.find_queue(topic, 0)
+    return [] if queue is None else bodies(replica.store, queue)
+
+
+def test_a_topic_deleted_twice_has_what_came_behind_the_last_deletion(tmp_path: Path) -> None:
+    leader = Leader()
+    for name in ("T", "U"):
+        leader.make(name)
+    leader.send(b"T", b"1", b"2")
+    leader.send(b"U", b"1")
+    leader.delete("T")
+    leader.send(b"T", b"3")
+    leader.make("T")
+    leader.delete("U")
+    leader.send(b"U", b"2")
+    leader.delete("T")
+    leader.send(b"T", b"4")
+    leader.apply()
+    replica = leader.store
+    replica.kill()
+    recovered(replica, tmp_path)
+    assert (found(replica, b"T"), found(replica, b"U")) == ([b"4"], [b"2"])
+    seen = replica.queues()
+    # The state file says that the deletions are done: the store knows them by itself.
+    replica.cut_power()
+    recovered(replica, tmp_path)
+    for place in ((b"T", 0), (b"U", 0)):
+        assert replica.queues()[place] == seen[place]
+
+
+def test_a_deletion_is_noted_although_no_queue_shows_it(tmp_path: Path) -> None:
+    """The queue's directory is gone, the checkpoint does not say so yet, and the process was killed."""
+    leader = Leader()
+    leader.make("T")
+    leader.send(b"T", b"1", b"2")
+    leader.delete("T")
+    leader.apply()
+    replica = leader.store
+    for _ in range(2):
+        replica.log.write_tails(100)
+    replica.store._checkpointing.note()
+    replica.store._trimming.remove_queues(b"T", list(replica.store.queues.topics[b"T"].values()))
+    replica.kill()
+    assert found(replica, b"T") == []
+    recovered(replica, tmp_path)
+    for _ in range(4):
+        replica.cut_power()
+        recovered(replica, tmp_path)
+        assert found(replica, b"T") == []
