@@ -51,7 +51,7 @@ def leads_before_its_own_term(patch: pytest.MonkeyPatch) -> None:
         node = self._node
         applied = node.applied_index == node.ledger.last_index
         if not self._machine.leading and node.running.role is Role.LEADER and applied:
-            self._machine.lead()
+            self._machine.lead(node.running.term)
 
     patch.setattr(Leading, "look", look)
 
@@ -62,7 +62,7 @@ def leads_before_everything_is_applied(patch: pytest.MonkeyPatch) -> None:
         core = node.running
         in_term = node.ledger.last_term == core.term
         if not self._machine.leading and core.role is Role.LEADER and in_term:
-            self._machine.lead()
+            self._machine.lead(core.term)
 
     patch.setattr(Leading, "look", look)
 
@@ -163,7 +163,7 @@ BROKER_HUNTS = [
     Hunt(leads_before_everything_is_applied, range(1, 60), LOST_LEADERS),
     Hunt(leads_on_after_a_refusal, range(30), FULL_DISKS),
     Hunt(whole_log_believed_to_be_committed, range(30), DEATHS),
-    Hunt(uncommitted_files_stay_open, range(50, 80), DEATHS),
+    Hunt(uncommitted_files_stay_open, range(20, 50), DEATHS),
     Hunt(queue_ends_not_in_snapshots, range(30), RETENTION),
     Hunt(index_walked_from_inside_an_entry, range(30), DEATHS),
     Hunt(metadata_kept_that_was_not_committed, range(30), LOST_LEADERS),

@@ -200,10 +200,10 @@ class BrokerMachine:
 
     # ---- leading ----
 
-    def lead(self) -> None:
+    def lead(self, term: int) -> None:
         self.leading = True
         self.store.entries.lead(self._ledger.end_pos)
-        self.metadata.lead()
+        self.metadata.lead(term)
 
     def follow(self) -> None:
         if self.leading:

@@ -3,10 +3,13 @@
 ==========================  ================================================================================
 rule                        what is looked at
 ==========================  ================================================================================
-metadata stays              who begins to lead knows every topic and group that was acknowledged, and no
-                            offset is before the last batch of offsets that was acknowledged
+metadata stays              who begins to lead in a term knows every topic and group that was acknowledged in
+                            terms up to it, and no offset is before the last such batch of offsets
 replicas agree              tables are equal everywhere in the end, and equal to what the log states
 ==========================  ================================================================================
+
+Terms after its own are nothing that a leader can know of: paused, it may go on, and look whether it can take
+messages, before it hears that there is another. It commits nothing any more.
 
 Rules of this file: real are journal, tables, records and their way through the log; simulated is the file of
 the state, on the member's disk.
@@ -42,36 +45,42 @@ _QUEUES: Final = 3
 
 
 class MetadataChecks:
-    """What clients were told."""
+    """What clients were told, and the term of the leader who told them."""
 
     def __init__(self) -> None:
-        self._topics: set[str] = set()
-        self._groups: set[str] = set()
-        self._offsets: dict[int, int] = {}
-        """Of group ``g`` and topic ``t``, by queue id: what the last acknowledged batch said."""
+        self._topics: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._offsets: dict[tuple[int, int], int] = {}
+        """Of group ``g`` and topic ``t``, by term and queue id: what the last acknowledged batch said."""
 
-    def topic_acknowledged(self, topic: str) -> None:
-        self._topics.add(topic)
+    def topic_acknowledged(self, term: int, topic: str) -> None:
+        self._topics[topic] = term
 
-    def group_acknowledged(self, group: str) -> None:
-        self._groups.add(group)
+    def group_acknowledged(self, term: int, group: str) -> None:
+        self._groups[group] = term
 
-    def offsets_acknowledged(self, offsets: dict[int, int]) -> None:
+    def offsets_acknowledged(self, term: int, offsets: dict[int, int]) -> None:
         for queue_id, offset in offsets.items():
-            self._offsets[queue_id] = max(offset, self._offsets.get(queue_id, -1))
+            self._offsets[term, queue_id] = max(offset, self._offsets.get((term, queue_id), -1))
 
-    def leads(self, node: str, topics: TopicTable, groups: GroupTable, offsets: OffsetTable) -> None:
-        missing = [topic for topic in sorted(self._topics) if topics.find(topic) is None]
-        missing += [group for group in sorted(self._groups) if groups.find(group) is None]
+    def leads(
+        self, node: str, term: int, topics: TopicTable, groups: GroupTable, offsets: OffsetTable
+    ) -> None:
+        missing = [topic for topic in _told_by(term, self._topics) if topics.find(topic) is None]
+        missing += [group for group in _told_by(term, self._groups) if groups.find(group) is None]
         if missing:
             raise Violation("metadata stays", f"{node} begins to lead and does not know {missing}")
-        for queue_id, offset in self._offsets.items():
+        for (told, queue_id), offset in self._offsets.items():
             known = offsets.consumed("g", "t", queue_id)
-            if known < offset:
+            if told <= term and known < offset:
                 raise Violation(
                     "metadata stays",
                     f"{node} begins to lead with offset {known} of queue {queue_id}; {offset} was stated",
                 )
+
+
+def _told_by(term: int, acknowledged: dict[str, int]) -> list[str]:
+    return sorted(name for name, told in acknowledged.items() if told <= term)
 
 
 class _Delays:
@@ -128,6 +137,8 @@ class BrokerMetadata:
         self._id = node_id
         self._checks = checks
         self._now_ms = now_ms
+        self._term = -1
+        """In which it leads, or did so last."""
         self.topics = TopicTable(_CONFIG, 0)
         self.groups = GroupTable(_CONFIG, 0)
         self.offsets = OffsetTable(0)
@@ -148,8 +159,9 @@ class BrokerMetadata:
 
     # ---- roles ----
 
-    def lead(self) -> None:
-        self._checks.leads(self._id, self.topics, self.groups, self.offsets)
+    def lead(self, term: int) -> None:
+        self._term = term
+        self._checks.leads(self._id, term, self.topics, self.groups, self.offsets)
         self.journal.start_leading()
         self.log.lead(self._id)
 
@@ -159,9 +171,9 @@ class BrokerMetadata:
     # ---- what clients do, while it leads; each returns what is to be called when it is acknowledged ----
 
     def make_topic(self, number: int) -> Callable[[], None]:
-        topic = f"topic{number}"
+        term, topic = self._term, f"topic{number}"
         self.topics.update(TopicConfig(topic_name=topic), self._now_ms())
-        return lambda: self._checks.topic_acknowledged(topic)
+        return lambda: self._checks.topic_acknowledged(term, topic)
 
     def delete_topic(self, topic: str) -> None:
         """Its messages go; others may be sent at once."""
@@ -169,21 +181,22 @@ class BrokerMetadata:
             self.topics.update(TopicConfig(topic_name=topic), self._now_ms())
 
     def make_group(self, number: int) -> Callable[[], None]:
-        group = f"group{number}"
+        term, group = self._term, f"group{number}"
         self.groups.update(SubscriptionGroupConfig(group_name=group), self._now_ms())
-        return lambda: self._checks.group_acknowledged(group)
+        return lambda: self._checks.group_acknowledged(term, group)
 
     def consume(self, queue_id: int) -> None:
         offset = max(0, self.offsets.consumed("g", "t", queue_id)) + 1
         self.offsets.commit("g", "t", queue_id, offset, self._now_ms())
 
     def log_offsets(self) -> Callable[[], None] | None:
+        term = self._term
         stated = {queue_id: self.offsets.consumed("g", "t", queue_id) for queue_id in range(_QUEUES)}
         try:
             count = self.journal.log_offsets()
         except PeerError:
             return None
-        return (lambda: self._checks.offsets_acknowledged(stated)) if count else None
+        return (lambda: self._checks.offsets_acknowledged(term, stated)) if count else None
 
     # ---- in the end ----
 

@@ -108,4 +108,4 @@ class Leading:
             and in_term
             and node.applied_index == ledger.last_index
         ):
-            machine.lead()
+            machine.lead(core.term)
