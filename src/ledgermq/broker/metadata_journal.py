@@ -3,7 +3,8 @@
 Who leads changes its tables at once and appends a record of each change (``broker/metadata_records.py``)
 before anything can rely on it: a topic's record lies before the first message of the topic. Offsets change
 too often for that; what has changed of them is logged by :meth:`MetadataJournal.log_offsets` a few times a
-second, so a new leader knows each offset up to that time. Everybody replays what is committed:
+second, so a new leader knows each offset up to that time. Those that an operator removes are logged at once.
+Everybody replays what is committed:
 
 ======================= ==================================================================================
 who leads               its tables have it already; only ``state`` takes it over
@@ -105,6 +106,7 @@ class MetadataJournal:
         # First of all listeners: what cannot be logged is undone before the others hear of it.
         topics.listeners.insert(0, self._topic_changed)
         groups.listeners.insert(0, self._group_changed)
+        offsets.on_removed = self._offsets_removed
         self._follow(True)
 
     # ---- roles ----
@@ -172,6 +174,12 @@ class MetadataJournal:
             version = self._logged_version(GroupsRecord, self.state.groups_version)
             self._set_group(group, self._logged_group(group), version)
             raise
+
+    def _offsets_removed(self, pairs: list[tuple[str, str]]) -> None:
+        """Whatever batch is pending: who was told that they are gone must not see them again."""
+        removed = [_pair(group, topic) for group, topic in pairs]
+        for record in offset_records(self._offsets.data_version.copy(), removed, {}, {}):
+            self._log(record)
 
     def _log_change(self, record: MetadataRecord, what: str) -> None:
         body = encode_record(record)

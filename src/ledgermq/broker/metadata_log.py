@@ -61,7 +61,8 @@ class GroupFiles(ConfigFiles):
     commits: Commits
 
     async def save(self, name: str) -> None:
-        """Return when everything changed so far is committed. Raises PeerError when that is not known."""
+        """Return when all changes so far, but for progress, are committed. Raises PeerError when that is not
+        known."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.commits.on_commit(lambda safe: None if done.done() else done.set_result(safe))
         if not await done:

@@ -67,6 +67,8 @@ class OffsetTable:
         self.following = False
         self.dirty: dict[tuple[str, str], None] | None = None
         """The (group, topic) that have changed since :meth:`take_dirty`; None when nobody asks for them."""
+        self.on_removed: Callable[[list[tuple[str, str]]], None] | None = None
+        """Hears which (group, topic) an operator has removed."""
 
     # ---- questions ----
 
@@ -181,21 +183,19 @@ class OffsetTable:
         """Not while following: the leader does it."""
         if self.following:
             return
-        for group in self.groups_of(topic):
-            self._remove(group, topic, now_ms)
         for table in (self._pulled, self._reset):
             for group in [group for group, topics in table.items() if topic in topics]:
                 self._drop(table, group, topic)
+        self._remove([(group, topic) for group in self.groups_of(topic)], now_ms)
 
     def remove_group(self, group: str, now_ms: int) -> None:
         """Not while following: the leader does it."""
         if self.following:
             return
-        for topic in self.topics_of(group):
-            self._remove(group, topic, now_ms)
         for table in (self._pulled, self._reset):
             for topic in list(table.get(group, ())):
                 self._drop(table, group, topic)
+        self._remove([(group, topic) for topic in self.topics_of(group)], now_ms)
 
     def replay(self, group: str, topic: str, queues: Queues, resets: Queues, version: DataVersion) -> None:
         """The log states that these are all offsets of the group in the topic, and all pending resets;
@@ -246,11 +246,14 @@ class OffsetTable:
             self.data_version.advance(now_ms)
         return True
 
-    def _remove(self, group: str, topic: str, now_ms: int) -> None:
-        self._drop_consumed(group, topic)
-        self._note(group, topic)
-        self.changes += 1
-        self.data_version.advance(now_ms)
+    def _remove(self, pairs: list[tuple[str, str]], now_ms: int) -> None:
+        for group, topic in pairs:
+            self._drop_consumed(group, topic)
+            self._note(group, topic)
+            self.changes += 1
+            self.data_version.advance(now_ms)
+        if self.on_removed is not None:
+            self.on_removed(pairs)
 
     def _drop_consumed(self, group: str, topic: str) -> None:
         self._drop(self._consumed, group, topic)

@@ -198,6 +198,31 @@ def test_a_deleted_topic_is_deleted_everywhere_and_begins_anew(tmp_path: Path) -
     run(test(), 60)
 
 
+def test_offsets_that_were_deleted_are_gone_at_the_next_master_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_group()
+            state = master.broker._journal.state
+            pair = f"{TOPIC}@{GROUP}"
+
+            async def consumed() -> None:
+                await master.create_topic()
+                await master.commit(5)
+                await until(lambda: pair in state.offsets)
+                await master.commit(6)
+
+            await consumed()
+            assert (await master.ask(RequestCode.DELETE_TOPIC_IN_BROKER, topic=TOPIC)).code == 0
+            assert pair not in state.offsets  # what every master to come begins with
+            await consumed()
+            deletion = RequestCode.DELETE_SUBSCRIPTIONGROUP
+            assert (await master.ask(deletion, groupName=GROUP, cleanOffset="true")).code == 0
+            assert pair not in state.offsets
+
+    run(test(), 60)
+
+
 def test_old_files_go_and_an_empty_replica_begins_with_a_snapshot(tmp_path: Path) -> None:
     async def test() -> None:
         async with group_of(tmp_path, mapped_file_size_commit_log=64 * 1024) as group:

@@ -70,6 +70,27 @@ def test_followers_have_what_the_leader_changed(leader: Replica) -> None:
     assert not follower.groups.may_read("g", "T")
 
 
+@pytest.mark.parametrize("what", ["topic", "group"])
+def test_offsets_that_are_removed_are_logged_at_once(leader: Replica, what: str) -> None:
+    """Whoever is told that they are gone must not see them again, though a batch of progress is under way."""
+    leader.offsets.commit("g", "T", 0, 5, 1)
+    leader.offsets.reset("g", "T", 1, 3, 1)
+    assert leader.journal.log_offsets() == 1
+    leader.offsets.commit("g", "T", 0, 6, 1)
+    if what == "topic":
+        leader.offsets.remove_topic("T", 2)
+    else:
+        leader.offsets.remove_group("g", 2)
+    follower = follower_of(leader)
+    assert (follower.offsets.pairs(), follower.offsets.resets("g", "T")) == ([], {})
+    assert follower.tables() == leader.tables()
+    for body in list(leader.log):
+        leader.journal.committed(body)
+    assert leader.journal.log_offsets() == 0
+    leader.journal.stop_leading()
+    assert leader.tables() == follower.tables()
+
+
 def test_a_leader_does_not_replay_its_own_records(leader: Replica) -> None:
     leader.topics.update(topic("T", perm=6), 5)
     leader.topics.update(topic("T", perm=4), 6)
@@ -137,10 +158,11 @@ class TestOffsets:
         leader.journal.committed(leader.log[0])
         leader.offsets.remove_group("g", 2)
         leader.offsets.commit("g", "T", 0, 1, 3)
+        leader.journal.committed(leader.log[1])
         leader.journal.log_offsets()
-        record = decode_record(leader.log[1])
+        record = decode_record(leader.log[2])
         assert isinstance(record, OffsetsRecord)
-        assert (record.removed, record.items, record.resets) == (["T@g"], {"T@g": {0: 1}}, {})
+        assert (record.removed, record.items, record.resets) == ([], {"T@g": {0: 1}}, {})
         assert follower_of(leader).tables() == leader.tables()
 
     def test_every_way_of_changing_them(self, leader: Replica) -> None:
@@ -157,7 +179,8 @@ class TestOffsets:
             )
         ):
             change()
-            assert leader.journal.log_offsets() == 1
+            leader.journal.log_offsets()
+            assert len(leader.log) == at + 1
             leader.journal.committed(leader.log[at])
             assert follower_of(leader).tables() == leader.tables()
 
