@@ -339,7 +339,7 @@ class Broker:
             cluster=config.broker_cluster_name,
             region=config.region_id,
             trace_on=config.trace_on,
-            body_bytes_max=self.settings.store.max_message_size,
+            body_bytes_max=self._body_bytes_max,
             queue_of=store.queue,
             traffic_of=self._traffic_of,
             now_ms=now_ms,
@@ -454,6 +454,13 @@ class Broker:
             table.update(handlers.table())
         return table
 
+    @property
+    def _body_bytes_max(self) -> int:
+        """Of a message that is taken: in a group it must fit an entry, whatever stands beside it when it is
+        delivered again."""
+        wanted = self.settings.store.max_message_size
+        return wanted if self._group is None else min(wanted, self._group.body_bytes_max)
+
     def _ha_address(self) -> str:
         ip = self.settings.broker.broker_ip2 or self.address.rpartition(":")[0]
         return f"{ip}:{self.settings.store.ha_listen_port or self.port + 1}"
@@ -469,8 +476,8 @@ class Broker:
 
     def _settings_changed(self) -> None:
         """An operator has changed settings: those that were copied are copied again."""
-        config, store = self.settings.broker, self.settings.store
-        self._path.configure(config.region_id, config.trace_on, store.max_message_size)
+        config = self.settings.broker
+        self._path.configure(config.region_id, config.trace_on, self._body_bytes_max)
         self._pull_path.forget()
         self.store.apply_config()
         self._registrar.register_all()

@@ -3,8 +3,8 @@
 What a turn of the loop appends is proposed to the group as consecutive entries; the replies leave when the
 last of them is committed and applied, so whoever reads then sees the message. A turn that the group does not
 take, or whose fate this broker will not learn because it has lost the leadership, is answered with an error
-that makes clients try again. What waits is counted in bytes, messages and replies; beyond a limit senders are
-told to come back later (``Commits.overloaded``).
+that makes clients try again. Beyond a limit of bytes that are not committed, senders are told to come back
+later (:attr:`GroupCommits.overloaded`).
 
 Rules of this file: it is compiled; every turn is answered once.
 """
@@ -25,6 +25,7 @@ from ledgermq.dledger.errors import CODE_NAMES
 from ledgermq.dledger.member import Refused
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.connection import Connection
+from ledgermq.runtime.limits import WAITING_REPLIES_BYTES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.entry_log import NOT_LEADING, EntryLog
 
@@ -42,14 +43,12 @@ class _Turn:
         owner: GroupCommits,
         replies: list[tuple[Connection, bytes]],
         callbacks: list[Callable[[bool], None]],
-        size: i64,
         end: i64,
         last_bytes: i64,
     ) -> None:
         self.owner: GroupCommits = owner
         self.replies: list[tuple[Connection, bytes]] = replies
         self.callbacks: list[Callable[[bool], None]] = callbacks
-        self.size: i64 = size
         self.end: i64 = end
         """Where the last entry was foreseen to end."""
         self.last_bytes: i64 = last_bytes
@@ -89,6 +88,11 @@ class GroupCommits(Commits):
         self.appended()
         return outbox.held
 
+    @property
+    def overloaded(self) -> bool:
+        """What is not committed counts even when its senders have been told so: it is in the log."""
+        return self._entries.unsettled_bytes > WAITING_REPLIES_BYTES_MAX
+
     def commit(self) -> None:
         self._scheduled = False
         turn = self._turn
@@ -103,25 +107,24 @@ class GroupCommits(Commits):
             elif self._newest is not None:
                 # Nothing is new: what they rely on may be under way.
                 self._newest.callbacks.extend(callbacks)
+            elif self._entries.unsettled_bytes > 0:
+                # It may be in what the group has not committed in time, and may yet lose.
+                for callback in callbacks:
+                    callback(False)
             else:
                 for callback in callbacks:
                     callback(True)
             return
         replies: list[tuple[Connection, bytes]] = []
-        size: i64 = 0
         for outbox in turn:
             outbox.listed = False
             if len(outbox.held) > 0:
                 data = outbox.held.getvalue()
                 outbox.held.truncate(0)
                 replies.append((outbox.connection, data))
-                size += len(data)
-        for body in bodies:
-            size += len(body)
-        self._waiting_bytes += size
         self._outstanding += 1
         last_bytes: i64 = len(bodies[len(bodies) - 1])
-        waiting = _Turn(self, replies, callbacks, size, self._entries.end, last_bytes)
+        waiting = _Turn(self, replies, callbacks, self._entries.end, last_bytes)
         self._newest = waiting
         try:
             self._propose(bodies, waiting.done)
@@ -130,7 +133,6 @@ class GroupCommits(Commits):
 
     def turn_done(self, turn: _Turn, code: int, pos: i64) -> None:
         """The group has taken what was proposed, or not."""
-        self._waiting_bytes -= turn.size
         self._outstanding -= 1
         if self._newest is turn:
             self._newest = None

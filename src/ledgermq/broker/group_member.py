@@ -34,6 +34,7 @@ from ledgermq.dledger.state_machine import EntryMachine
 from ledgermq.message import names
 from ledgermq.runtime.clock import now_ms
 from ledgermq.runtime.config import BrokerSettings
+from ledgermq.runtime.limits import RECORD_OVERHEAD_BYTES_MAX, entry_body_bytes_max
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
 from ledgermq.store.errors import StoreError
@@ -69,7 +70,7 @@ def group_settings(settings: BrokerSettings) -> DLedgerSettings:
         # bare log, and a change of master costs clients more than a moment's wait.
         min_vote_interval_ms=700,
         max_vote_interval_ms=1000,
-        # The broker refuses messages by their bytes, before the group would: see GroupCommits.
+        # The broker refuses messages when too much is not committed, before the group would: GroupCommits.
         max_pending_requests_num=2**31 - 1,
         # A snapshot for each file of the log that retention may remove; entries are counted in bytes only.
         snapshot_threshold=2**31 - 1,
@@ -198,6 +199,12 @@ class GroupMember:
         self._disk = disk or Disk()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+
+    @property
+    def body_bytes_max(self) -> int:
+        """Of a message."""
+        file_bytes = self.settings.mapped_file_size_for_entry_data
+        return entry_body_bytes_max(file_bytes) - RECORD_OVERHEAD_BYTES_MAX
 
     # ---- opening ----
 

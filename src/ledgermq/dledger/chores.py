@@ -70,11 +70,14 @@ class Chores:
     def _save_checkpoint(self) -> None:
         self._wait(self._check_point_seconds, self._save_checkpoint)
         commit_index = self._committed.commit_index
-        if commit_index != self._saved_index:
+
+        def saved(_: object) -> None:
             self._saved_index = commit_index
+
+        if commit_index != self._saved_index:
             self._worker.run(
                 lambda: self._ledger.save_checkpoint(commit_index),
-                lambda _: None,
+                saved,
                 lambda error: log.error("the checkpoint could not be written: %s", error),
             )
 

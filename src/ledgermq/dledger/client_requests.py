@@ -110,6 +110,11 @@ class ClientRequests:
             core.read(now_ms, self._reads.ask())
         return True
 
+    def refuse_new(self, code: int) -> None:
+        """What was not written yet will not be: the leadership that took it is over, and the next one, even
+        of this member, has another log."""
+        self._proposals.refuse_new(code)
+
     def _proposals_failed(self, effect: FailProposals) -> None:
         self._proposals.failed(effect.first_index, effect.last_index, effect.code)
 

@@ -47,7 +47,7 @@ from ledgermq.dledger.snapshots import SnapshotDirectory
 from ledgermq.dledger.state_machine import EntryMachine, StateMachine
 from ledgermq.dledger.workers import Worker
 from ledgermq.runtime.clock import monotonic_ms
-from ledgermq.runtime.limits import ENTRY_BODY_BYTES_MAX
+from ledgermq.runtime.limits import entry_body_bytes_max
 from ledgermq.store.disk import Disk
 
 log: Final = logging.getLogger("ledgermq.dledger")
@@ -157,8 +157,7 @@ class Node:
             opening_body=machine.opening_body if isinstance(machine, EntryMachine) else lambda _: b"",
         )
         self._receiver = SnapshotReceiver(snapshots, slow, self._send, self._snapshot_whole)
-        # An entry has a head, and leaves room for a blank one behind it at the end of its file.
-        body_bytes_max = min(ENTRY_BODY_BYTES_MAX, settings.mapped_file_size_for_entry_data - 2 * 48)
+        body_bytes_max = entry_body_bytes_max(settings.mapped_file_size_for_entry_data)
         self.clients = ClientRequests(
             self.self_id, self._driver, proposals, self._committed, self._reader, body_bytes_max
         )
@@ -380,6 +379,7 @@ class Node:
         )
         if effect.role is not Role.LEADER:
             self._replication.forget()
+            self.clients.refuse_new(DLedgerCode.NOT_LEADER)
         if self._on_role is not None:
             self._on_role(self)
 

@@ -173,7 +173,7 @@ class PeerLink:
         while True:
             try:
                 connection = await self._connect()
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, ValueError) as error:  # ValueError: no name of a host
                 self._complain(f"cannot be reached: {error}")
             else:
                 ended = asyncio.Event()

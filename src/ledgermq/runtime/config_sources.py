@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 from ledgermq.runtime.config import BrokerSettings, NameServerSettings
 from ledgermq.runtime.config_keys import ENV_PREFIX, Key, Settings, keys_of
 from ledgermq.runtime.known_keys import UNSUPPORTED, UNUSED
-from ledgermq.runtime.limits import CONFIG_BYTES_MAX
+from ledgermq.runtime.limits import CONFIG_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX
 from ledgermq.runtime.properties_text import parse_properties
 
 S = TypeVar("S", BrokerSettings, NameServerSettings)
@@ -31,8 +31,6 @@ log = logging.getLogger("ledgermq.runtime")
 
 # Variables with the prefix that are no settings: they steer the build and the tests.
 _OTHER_VARIABLES = ("LEDGERMQ_COMPILE", "LEDGERMQ_INTEROP", "LEDGERMQ_TEST_BUILD")
-# What a record takes in a commit-log file beside its body, at most: header, topic, properties, end blank.
-_RECORD_OVERHEAD_BYTES = 40 * 1024
 # Refused by a running server whatever its black list says: they name files, and the list itself.
 _NEVER_LIVE = ("configBlackList", "brokerConfigPath", "configStorePath", "kvConfigPath", "rocketmqHome")
 
@@ -225,7 +223,7 @@ def _check_together(settings: Settings) -> None:
     if not isinstance(settings, BrokerSettings):
         return
     store = settings.store
-    room = store.mapped_file_size_commit_log - _RECORD_OVERHEAD_BYTES
+    room = store.mapped_file_size_commit_log - RECORD_OVERHEAD_BYTES_MAX
     if store.max_message_size > room:
         raise ConfigError(
             f"maxMessageSize={store.max_message_size} does not fit a commit-log file of "

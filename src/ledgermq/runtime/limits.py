@@ -97,7 +97,8 @@ are forgotten."""
 PARKED_MS_MAX: Final = 120_000
 """The longest a pull may wait; Java's clients ask for 15 to 30 seconds."""
 WAITING_REPLIES_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Replies held back until an fsync; a sender beyond it is told to come back later."""
+"""Replies held back until an fsync, or messages until the group has them; a sender beyond it is told to come
+back later."""
 
 # File handles and mappings.
 
@@ -110,6 +111,8 @@ MAPPED_LOG_FILES_MAX: Final = 16
 
 ENTRY_BODY_BYTES_MAX: Final = 4 * 1024 * 1024 - 48
 """Of one entry: with its head it must fit the 4 MiB buffer through which Java's nodes write and push."""
+RECORD_OVERHEAD_BYTES_MAX: Final = 40 * 1024
+"""What a message's record takes beside its body, at most: header, topic, properties, a blank behind it."""
 RECENT_ENTRY_BYTES_MAX: Final = 16 * 1024 * 1024
 """The newest entries of one group, kept in memory for followers in step; older ones are read from disk."""
 UNWRITTEN_INDEX_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -132,3 +135,8 @@ LINK_UNSENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Written to a member that does not read; what comes on top is dropped, and sent again when it is missed."""
 MEMBER_REQUESTS_MAX: Final = 1024
 """Requests of one Java member that wait for their answer; the oldest is forgotten."""
+
+
+def entry_body_bytes_max(file_bytes: int) -> int:
+    """Of one entry in data files of ``file_bytes``: it has a head, and leaves room for a blank one behind."""
+    return min(ENTRY_BODY_BYTES_MAX, file_bytes - 2 * 48)

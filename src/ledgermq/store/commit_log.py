@@ -173,8 +173,13 @@ class CommitLog:
         self._gathered(queue, at, size, store_ms, sys_flag, properties, scan)
         return at
 
+    def _make_room(self, size: i64, record_bytes_max: i64) -> None:
+        """See that records of ``size`` bytes together can follow, none of them of more than
+        ``record_bytes_max``. They are to lie in one file."""
+        self._place(size)
+
     def _place(self, size: i64) -> i64:
-        """Where a record of ``size`` bytes goes, or several that have so many together."""
+        """Where a record of ``size`` bytes goes."""
         if self.end + size + BLANK_BYTES > self._segment_end:
             self._roll(size)
         return self.end
@@ -238,7 +243,7 @@ class CommitLog:
             self.store_host,
             reconsume_times,
         )
-        self._place(batch_bytes(batch, pattern.fixed_bytes))  # Once all of it fits one file, so does each.
+        self._make_room(batch_bytes(batch, pattern.fixed_bytes), pattern.fixed_bytes + len(batch))
         offsets = BytesWriter()
         at: i64 = 0
         while at < len(batch):

@@ -35,6 +35,7 @@ from ledgermq.message.record import (
     record_bytes,
     write_record,
 )
+from ledgermq.runtime.limits import entry_body_bytes_max
 from ledgermq.store.commit_log import TAIL_BYTES_MAX, CommitLog
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.disk import Disk
@@ -74,6 +75,7 @@ class EntryLog(CommitLog):
         self.on_watched: Callable[[int, bytes], None] = _nothing
         """Called with log offset and body of each."""
         self._queues: QueueTable = queues
+        self._record_bytes_max: i64 = entry_body_bytes_max(int(files.segment_bytes))
         self._bodies: list[bytes] = []
         self._ahead: list[ConsumeQueue] = []
         """Queues whose ``next_offset`` is or was ahead of what is applied; each once."""
@@ -103,8 +105,11 @@ class EntryLog(CommitLog):
             queue.touched = False
         self._ahead = []
 
+    def _make_room(self, size: i64, record_bytes_max: i64) -> None:
+        """Each is an entry of its own, as in Java: they need not fit one file together."""
+        self._place(record_bytes_max)
+
     def _place(self, size: i64) -> i64:
-        """In the entry that comes next. Of several records each is an entry of its own, as in Java."""
         if not self.leading:
             raise StoreWriteError(NOT_LEADING)
         return self._place_behind(self.end, size)
@@ -147,9 +152,9 @@ class EntryLog(CommitLog):
         """Where a record of an entry behind ``end_pos`` begins (DLedger's rule for what fits a file)."""
         file_bytes: i64 = self.files.segment_bytes
         entry_bytes: i64 = ENTRY_HEAD_BYTES + size
-        if entry_bytes + BLANK_BYTES > file_bytes:
+        if size > self._record_bytes_max:
             raise StoreError(
-                f"record of {size} bytes does not fit a commit log file of {file_bytes} bytes as an entry"
+                f"record of {size} bytes is no entry of the group's log: allowed are {self._record_bytes_max}"
             )
         pos: i64 = end_pos
         file_end: i64 = pos - pos % file_bytes + file_bytes
@@ -163,6 +168,15 @@ class EntryLog(CommitLog):
         new.next_offset = old.next_offset
         new.touched = True
         self._ahead.append(new)
+
+    def forget_deleted(self) -> None:
+        """Queues were deleted: nothing will be taken back of them."""
+        self._ahead = [queue for queue in self._ahead if not queue.deleted]
+
+    @property
+    def unsettled_bytes(self) -> i64:
+        """Of the log that this leader has made and the group has not committed."""
+        return self.end - self.written if self.leading else 0
 
     def take_bodies(self) -> list[bytes]:
         """What was gathered since the last call, to be proposed to the group as consecutive entries."""

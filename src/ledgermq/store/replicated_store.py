@@ -81,6 +81,7 @@ class ReplicatedStore(MessageStore):
             for queue_id, queue in queues.items():
                 if queue.next_offset > queue.written_offset:
                     self.entries.go_on(queue, self.queues.queue(topic, queue_id))
+        self.entries.forget_deleted()
         return jobs
 
     def settle_deletions(self, deleted: dict[bytes, int]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
-from tests.integration.dledger.cluster import get, running, until
+from tests.integration.dledger.cluster import Cluster, get, running, until
 from tests.integration.dledger.conftest import Run
 
 from ledgermq.dledger.codes import DLedgerCode
+from ledgermq.store.disk import Disk
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +29,41 @@ def test_the_committed_index_is_known_after_a_kill(run: Run, tmp_path: Path) -> 
                 await cluster.kill(member)
             await cluster.start("n0")
             assert cluster.node("n0").commit_index == last
+
+    run(scenario())
+
+
+class NoCheckpoint(Disk):
+    """Has no room for a checkpoint while it is ``broken``."""
+
+    broken = True
+    failures = 0
+
+    def rename(self, source: str, target: str) -> None:
+        if self.broken and target.endswith("/checkpoint"):
+            self.failures += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().rename(source, target)
+
+
+def test_a_checkpoint_that_failed_is_written_later(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing more is committed meanwhile."""
+
+    async def scenario() -> None:
+        disk = NoCheckpoint()
+        cluster = Cluster(tmp_path, size=1, check_point_interval=10)
+        cluster.disks["n0"] = disk
+        await cluster.start()
+        try:
+            last = await cluster.append(b"x")
+            path = tmp_path / "g" / "dledger-n0" / "checkpoint"
+            await until(lambda: disk.failures > 1)
+            disk.broken = False
+            await until(lambda: path.exists() and f"committedIndex={last}" in path.read_text())
+        finally:
+            await cluster.stop()
 
     run(scenario())
 

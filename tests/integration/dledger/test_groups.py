@@ -10,6 +10,7 @@ from tests.integration.dledger.cluster import GROUP, Cluster, append, get, runni
 from tests.integration.dledger.conftest import Run
 
 from ledgermq.dledger.codes import DLedgerCode, Role
+from ledgermq.dledger.messages import RoleChanged
 
 pytestmark = pytest.mark.slow
 
@@ -159,5 +160,21 @@ def test_a_member_stops_within_a_second(run: Run, tmp_path: Path) -> None:
             began = loop.time()
             await cluster.stop()
             assert loop.time() - began < 1
+
+    run(scenario())
+
+
+def test_what_one_term_took_is_not_written_in_a_later_one(run: Run, tmp_path: Path) -> None:
+    """The end of a term is heard in the turn that brought the append; the next one may begin in the same."""
+
+    async def scenario() -> None:
+        async with running(tmp_path, size=1) as cluster:
+            node = await cluster.leader()
+            answers: list[int] = []
+            node.clients.append([b"taken"], lambda code, index, pos: answers.append(code))
+            node._role_changed(RoleChanged(Role.CANDIDATE, node.term + 1, None))
+            assert answers == [DLedgerCode.NOT_LEADER]
+            last_index = await cluster.append(b"next")
+            assert await cluster.bodies(last_index, last_index) == [b"next"]
 
     run(scenario())

@@ -193,3 +193,16 @@ def test_another_member_at_the_address_is_not_taken_for_the_right_one(
         await server.stop()
 
     run(scenario())
+
+
+def test_an_address_that_is_no_hosts_is_said(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """And tried again, as any other: nobody knows what a resolver will say later."""
+
+    async def scenario() -> None:
+        link = PeerLink(HELLO, "n1", "a..b:1", NativeFrames("g", "n0"), Owner())
+        link.start()
+        await until(lambda: "cannot be reached" in caplog.text)
+        await link.stop()
+
+    with caplog.at_level(logging.WARNING):
+        run(scenario())

@@ -16,6 +16,7 @@ from ledgermq.dledger.member import Refused
 from ledgermq.remoting.codes import FLAG_RESPONSE, ResponseCode
 from ledgermq.remoting.command import Command, decode_command, encode_command
 from ledgermq.remoting.connection import Connection, FastPath
+from ledgermq.runtime.limits import WAITING_REPLIES_BYTES_MAX
 
 Done = Callable[[int, int, int], None]
 
@@ -253,3 +254,37 @@ def test_draining_waits_for_the_answers():
         assert bench.wire.answers() == [(1, 0)]
 
     asyncio.run(main())
+
+
+def test_nobody_is_told_success_while_it_is_open_what_becomes_of_an_earlier_turn():
+    def test(bench: Bench) -> None:
+        told: list[bool] = []
+        bench.send()
+        bench.commits.commit()
+        waiting = bench.proposed[0]
+        bench.fail(DLedgerCode.WAIT_QUORUM_ACK_TIMEOUT)
+        bench.commits.on_commit(told.append)
+        bench.commits.commit()
+        assert told == [False]
+        bench.proposed.append((waiting[0], lambda code, index, pos: None))
+        bench.take()
+        bench.commits.on_commit(told.append)
+        bench.commits.commit()
+        assert told == [False, True]
+
+    run(test)
+
+
+def test_what_is_not_committed_in_time_still_counts_against_new_messages():
+    def test(bench: Bench) -> None:
+        while bench.replica.log.unsettled_bytes <= WAITING_REPLIES_BYTES_MAX:
+            assert not bench.commits.overloaded
+            bench.replica.put(body=bytes(3000))
+        bench.commits.appended()
+        bench.commits.commit()
+        bench.fail(DLedgerCode.WAIT_QUORUM_ACK_TIMEOUT)
+        assert bench.commits.overloaded
+        bench.replica.log.follow()
+        assert not bench.commits.overloaded
+
+    run(test)
