@@ -13,6 +13,7 @@ from typing import Final
 
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
+from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.message_store import MessageStore
@@ -36,9 +37,12 @@ def restore_topics(topics: TopicTable, store: MessageStore, saved_ms: int, now_m
             continue
         derived = name.startswith((names.RETRY_PREFIX, names.DLQ_PREFIX))
         queue_count = max(1 if derived else QUEUES_MIN, max(queues) + 1)
-        topics.update(
-            TopicConfig(topic_name=name, read_queue_nums=queue_count, write_queue_nums=queue_count), now_ms
-        )
+        config = TopicConfig(topic_name=name, read_queue_nums=queue_count, write_queue_nums=queue_count)
+        try:
+            topics.update(config, now_ms)
+        except PeerError as error:  # the table is full: the broker serves what is in it
+            log.error("topic %r has messages, and nobody can read them: %s", name, error)
+            return
         log.warning("topic %r was not in topics.json: made again with %d queues", name, queue_count)
 
 

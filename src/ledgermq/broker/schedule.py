@@ -190,7 +190,7 @@ class Scheduler:
                 # Longer than the level says only when the clock was set back: it has waited enough.
                 if 0 < wait_ms <= self._levels.delays_ms[level - 1]:
                     return offset, wait_ms
-                if self._store.refusal is not None or not self._deliver(record):
+                if self._store.refusal is not None or not self._try_to_deliver(record):
                     return offset, RETRY_MS
             offset += 1
         return offset, None
@@ -205,8 +205,24 @@ class Scheduler:
         self.data_version.advance(self._now_ms())
         self._wait(level, (pause_ms or 0) if safe else RETRY_MS)
 
-    def _deliver(self, record: Record) -> bool:
-        """Append the message under its own topic; False when the store does not take it now."""
+    def _try_to_deliver(self, record: Record) -> bool:
+        """Append the message under its own topic; False when that cannot be done now.
+
+        Whatever is wrong with one message must not end who looks at it: in a group every member in turn would
+        come to it.
+        """
+        try:
+            self._deliver(record)
+        except (PeerError, StoreWriteError) as error:
+            log.warning("delayed message at %d not delivered yet: %s", record.log_offset, error)
+        except Exception:  # see above
+            log.exception("delayed message at %d not delivered", record.log_offset)
+        else:
+            return True
+        return False
+
+    def _deliver(self, record: Record) -> None:
+        """Append it, or drop what can never be. Raises PeerError, StoreWriteError."""
         properties = decode_properties(record.properties)
         topic_name = properties.get(REAL_TOPIC, "")
         queue_text = properties.get(REAL_QUEUE, "")
@@ -216,7 +232,7 @@ class Scheduler:
             topic = self._topics.create_for_retry(topic_name, 1, PERM_WRITE | PERM_READ, 0, self._now_ms())
         if topic is None:
             log.warning("delayed message at %d dropped: topic %r is gone", record.log_offset, topic_name)
-            return True
+            return
         properties.pop(DELAY_LEVEL, None)
         queue_count = max(topic.write_queue_nums, topic.read_queue_nums, 1)
         target = self._path.topic(topic_name.encode(), queue_count)
@@ -232,11 +248,9 @@ class Scheduler:
         queue_id = min(queue_id, queue_count - 1)
         try:
             self._path.put(target, queue_id, send, record.born_host, record.body, encoded, scan)
-        except StoreWriteError as error:
-            log.warning("delayed message at %d not delivered yet: %s", record.log_offset, error)
-            return False
+        except StoreWriteError:
+            raise
         except StoreError as error:
             log.error("delayed message at %d dropped: %s", record.log_offset, error)
-            return True
-        target.traffic.add(1, len(record.body))
-        return True
+        else:
+            target.traffic.add(1, len(record.body))

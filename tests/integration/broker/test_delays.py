@@ -320,6 +320,31 @@ def test_a_store_that_refuses_is_tried_again(tmp_path: Path) -> None:
     run_virtually(test())
 
 
+def test_a_message_that_cannot_be_delivered_now_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its topic is to be made again, and the table of topics is full."""
+
+    async def test() -> None:
+        with world(tmp_path) as here:
+            here.put(b"first")
+            here.put(b"poison", REAL_TOPIC="%RETRY%another")
+            here.put(b"behind")
+            monkeypatch.setattr("ledgermq.broker.topics.TOPICS_MAX", 1)
+            await asyncio.sleep(3)
+            here.put(b"one more")  # looks at the level from where it is written
+            await asyncio.sleep(3)
+            assert (here.came(), here.scheduler.offsets) == ([b"first"], {1: 1})
+            monkeypatch.undo()
+            await asyncio.sleep(3)
+            assert here.came() == [b"first", b"behind", b"one more"]
+            queue = here.store.find_queue(b"%RETRY%another", 0)
+            assert queue is not None
+            assert queue.max_offset == 1
+
+    run_virtually(test())
+
+
 class Unreadable(Disk):
     broken = False
 
