@@ -126,8 +126,7 @@ class PullAccess:
     def version(self) -> int:
         """Another number than before when any table that :meth:`check` looks at has changed. Settings are not
         in it."""
-        topics, groups = self._topics.data_version, self._groups.data_version
-        return topics.counter + groups.counter + self._clients.subscription_changes
+        return self._topics.changes + self._groups.changes + self._clients.subscription_changes
 
     def check(self, command: Command, connection: Connection, header: PullMessage, now_ms: int) -> Pull:
         """Raises PeerError with what forbids the pull."""
