@@ -223,7 +223,13 @@ class SimDisk(Disk):
 
     def sync_directory(self, path: str) -> None:
         self._maybe_die()
-        for change in [change for change in self.pending if change[0] == path]:
+        # A directory that followed a moved one of its name is not there before that is gone.
+        synced = {path} | {
+            directory
+            for directory, changes in self.pending
+            if _is_in(path, directory) and any(_is_in(name, path) for name, _ in changes)
+        }
+        for change in [change for change in self.pending if change[0] in synced]:
             self._apply(change[1])
             self.pending.remove(change)
 
