@@ -226,6 +226,8 @@ class EntryLog(CommitLog):
         while scanner.position < self.written:
             kind: i64 = scanner.next()
             if kind == RECORD:
+                if scanner.at >= self.written:
+                    break  # Entries without a record were passed over, the last that is applied too.
                 self._dispatch(scanner)
             elif kind != BLANK:
                 break
@@ -295,6 +297,14 @@ class EntryLog(CommitLog):
             return
         while queue.written_offset < queue_offset:
             queue.put(0, PRE_BLANK_SIZE, 0)
+
+    def pass_over(self, queue: ConsumeQueue, queue_offset: i64) -> None:
+        """The queue goes on at ``queue_offset``: what it lacks before is not in the log any more."""
+        self._bridge(queue, queue_offset)
+        queue.min_offset = queue_offset
+        if queue.tail_bytes() > 0 and not queue.dirty:
+            queue.dirty = True
+            self.dirty_queues.append(queue)
 
     # ---- what the replicated log does itself -----------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 What is known of the log comes as :class:`CommittedLog`. Queues and index speak of committed entries only, so
 whatever they name and the log still has is committed, even where the note of the committed index is older
-than they are. From there on the group says what is committed.
+than they are. So is the deletion of a topic that the store has carried out. From there on the group says what
+is committed.
 
 Rules of this file: synchronous, before the store serves anyone; it changes nothing in the log.
 """
@@ -80,7 +81,8 @@ class EntryRecovery(Recovery):
         committed = self._committed
         self.last_record = self._log_begin()
         end = committed.committed_end
-        for newest in (queues.newest_record()[0], self._newest_indexed()):
+        deletions = self._queues.deleted_before.values()
+        for newest in (queues.newest_record()[0], self._newest_indexed(), *deletions):
             scanner = LogScanner(self._disk, self._files, True)
             scanner.position = newest
             if self._files.at(newest) is None or scanner.next() != RECORD:

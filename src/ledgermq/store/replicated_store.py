@@ -147,7 +147,7 @@ class ReplicatedStore(MessageStore):
             for queue_id, end in queues.items():
                 queue = self.queues.queue(topic.encode(), int(queue_id))
                 if queue.written_offset < end:
-                    queue.set_position(end, end, 0)
+                    self.entries.pass_over(queue, end)
 
     def begin_anew(self, ends: dict[str, dict[str, int]], pos: int) -> list[Job]:
         """A snapshot replaces everything: the log goes on at ``pos``, the queues at ``ends``. Returns jobs as

@@ -117,3 +117,22 @@ def test_a_deletion_is_noted_although_no_queue_shows_it(tmp_path: Path) -> None:
         replica.cut_power()
         recovered(replica, tmp_path)
         assert found(replica, b"T") == []
+
+
+def test_what_is_applied_again_ends_where_the_applied_log_does(tmp_path: Path) -> None:
+    leader = Leader()
+    leader.make("T")
+    leader.send(b"T", b"1")
+    leader.delete("T")
+    leader.apply()
+    replica = leader.store
+    replica.lead(2)  # Its entry has no record.
+    replica.ledger.flush()
+    replica.ledger.save_checkpoint(replica.applied_index)
+    leader.send(b"T", b"not committed")
+    replica.propose()
+    replica.ledger.flush()
+    replica.kill()
+    assert replica.applied_index < replica.ledger.last_index
+    recovered(replica, tmp_path)
+    assert (b"T", 0) not in replica.queues()

@@ -271,6 +271,38 @@ def test_queue_files_of_a_deleted_topic_that_come_back_are_not_believed(lost: bo
     assert bodies(replica.store, queue) == [b"new"]
 
 
+def test_a_deletion_that_was_carried_out_was_committed():
+    """All that tells of it is the checkpoint: units of queues are written later, and lost."""
+    replica = filled(20, indexed=False)
+    before = replica.put(b"D", 0, b"the deletion")
+    replica.propose()
+    replica.apply()
+    replica.ledger.flush()
+    for job in replica.store.topics_deleted([b"T"], before):
+        job()
+    replica.kill()
+    assert replica.applied_index == 21
+    assert list(replica.queues()) == [(b"D", 0)]
+
+
+def test_a_queue_that_goes_on_behind_messages_the_log_has_no_more_survives_a_restart():
+    replica = filled(20)
+    write_tails(replica)
+    replica.store.raise_ends({"T": {"0": 14}}, int(replica.ledger.end_pos))
+    for queue_id in (0, 1):
+        replica.put(b"T", queue_id, b"new")
+        replica.propose()
+        replica.apply()
+        write_tails(replica)
+    replica.store._checkpointing.note()
+    seen = replica.queues()[b"T", 0]
+    replica.kill()
+    queue = replica.store.find_queue(b"T", 0)
+    assert queue is not None
+    assert queue.max_offset == 15
+    assert seen[1].endswith(queue.units(14, 1))
+
+
 # ---- a commit log of before ----
 
 
