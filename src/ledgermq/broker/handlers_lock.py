@@ -63,6 +63,10 @@ class LockHandlers:
         if self._groups.find(group) is None:
             remark = f"group {group[: names.GROUP_CHARS_MAX]!r} does not exist"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+        if self._topics.following:
+            # Java's slaves grant it: two consumers of an ordered queue have its lock then, one by an old route.
+            remark = "locks are the master's to give: this broker is a slave"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         queues = [queue for queue in body.mq_set if self._exists(queue)]
         return json_response(Locked(self._locks.lock(group, queues, body.client_id, self._now_ms())))
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.integration.broker.asking import GROUP, Asked, run
+from tests.integration.broker.asking import GROUP, TOPIC, Asked, run
 from tests.integration.broker.groups import group_of, until
 from tests.integration.broker.messages import send, sent
 
@@ -65,5 +65,25 @@ def test_the_largest_message_can_be_delivered_again(tmp_path: Path) -> None:
 
             await until(come)
             assert master.broker.is_master
+
+    run(test(), 60)
+
+
+def test_only_the_master_gives_locks(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic()
+            await master.create_group()
+            await group.settled()
+            queue = {"brokerName": "broker-a", "queueId": 0, "topic": TOPIC}
+            body = {"clientId": "one", "consumerGroup": GROUP, "mqSet": [queue]}
+            for asked in group.running.values():
+                if asked is master:
+                    assert (await asked.ask_json(RequestCode.LOCK_BATCH_MQ, body=body))["lockOKMQSet"]
+                else:
+                    code, remark = await asked.refused(RequestCode.LOCK_BATCH_MQ, body)
+                    assert code == ResponseCode.SERVICE_NOT_AVAILABLE
+                    assert "slave" in remark
 
     run(test(), 60)

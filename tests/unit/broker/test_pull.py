@@ -184,6 +184,21 @@ def test_a_topic_without_read_permission_is_not_read(perm: int) -> None:
     assert desk.refusal() == (ResponseCode.NO_PERMISSION, f"topic 'T' is not readable: perm={perm}")
 
 
+def test_no_permit_comes_back_when_a_change_is_taken_back() -> None:
+    """As a leader's is that was not committed; the next leader's change then has its number again."""
+    desk = Desk()
+    seen = {desk.access.version()}
+    committed = desk.topics.data_version.copy()
+    desk.topics.update(TopicConfig(topic_name="U"), 5)
+    version = desk.access.version()
+    assert version not in seen
+    seen.add(version)
+    taken = desk.topics.data_version.copy()
+    desk.topics.replay("U", None, committed)
+    desk.topics.replay("T", TopicConfig(topic_name="T", perm=2), taken)
+    assert desk.access.version() not in seen
+
+
 class TestHeartbeats:
     def test_a_group_unheard_of(self) -> None:
         code, remark = Desk().refusal(sys_flag=0)
