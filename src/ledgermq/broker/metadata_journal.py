@@ -96,6 +96,8 @@ class MetadataJournal:
         self._delays = delays
         self._append = append
         self.unstated = unstated
+        self.adoptions = 0
+        """So often ``state`` has changed without a record."""
         self.leading = False
         self.state = self._state_of_tables()
         self._pending: deque[tuple[bytes, MetadataRecord]] = deque()
@@ -290,6 +292,7 @@ class MetadataJournal:
         self._refuse_leading("nothing is adopted")
         self._take_over(record)
         self.unstated = True
+        self.adoptions += 1
 
     def _take_over(self, record: MetadataRecord) -> None:
         touched = self.state.replay(record)

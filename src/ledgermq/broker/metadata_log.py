@@ -97,6 +97,8 @@ class MetadataLog:
         self._offset = 0
         """Records given to the journal."""
         self._saved_offset = -1
+        self._saved_adoptions = 0
+        """What the file has of a Java master's tables, which no record states."""
         self._loaded_offset = -1
         """Of the file that was found, -1 without one."""
         self._saving = False
@@ -232,28 +234,32 @@ class MetadataLog:
 
     def save_soon(self) -> None:
         """Write the file on a worker if there is something new."""
-        if self._saving or self._offset == self._saved_offset or not self.may_save:
+        if self._saving or self._is_saved or not self.may_save:
             return
         self._saving = True
         loop = asyncio.get_running_loop()
-        offset = self._offset
+        offset, adoptions = self._offset, self._journal.adoptions
         data = msgspec.json.encode(self.snapshot())
         write = loop.run_in_executor(self._executor, self._write, data)
-        write.add_done_callback(lambda done: self._written(offset, done))
+        write.add_done_callback(lambda done: self._written(offset, adoptions, done))
 
-    def _written(self, offset: int, done: asyncio.Future[None]) -> None:
+    @property
+    def _is_saved(self) -> bool:
+        return (self._offset, self._journal.adoptions) == (self._saved_offset, self._saved_adoptions)
+
+    def _written(self, offset: int, adoptions: int, done: asyncio.Future[None]) -> None:
         self._saving = False
         error = None if done.cancelled() else done.exception()
         if error is None:
-            self._saved_offset = offset
+            self._saved_offset, self._saved_adoptions = offset, adoptions
         else:
             log.error("%s cannot be written, it will be tried again: %s", self._path, error)
 
     def save(self) -> None:
         """Write the file. Blocks; raises OSError."""
-        if self._offset != self._saved_offset:
+        if not self._is_saved:
             self._write(msgspec.json.encode(self.snapshot()))
-            self._saved_offset = self._offset
+            self._saved_offset, self._saved_adoptions = self._offset, self._journal.adoptions
 
     def _load(self) -> MetadataFile | None:
         return load_state_file(self._path, lambda data: msgspec.json.decode(data, type=MetadataFile))

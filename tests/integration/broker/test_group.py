@@ -12,7 +12,9 @@ from tests.integration.broker.groups import BrokerGroup, group_of, until
 from tests.integration.broker.messages import bodies, pulled, refused, sent, unit
 
 from ledgermq.broker.broker import Broker
+from ledgermq.broker.metadata_records import OffsetsRecord, TopicsRecord
 from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.store.errors import StoreError
 
 pytestmark = pytest.mark.slow
@@ -219,6 +221,29 @@ def test_offsets_that_were_deleted_are_gone_at_the_next_master_too(tmp_path: Pat
             deletion = RequestCode.DELETE_SUBSCRIPTIONGROUP
             assert (await master.ask(deletion, groupName=GROUP, cleanOffset="true")).code == 0
             assert pair not in state.offsets
+
+    run(test(), 60)
+
+
+def test_what_a_java_master_told_outlives_a_restart(tmp_path: Path) -> None:
+    """No record states it: the state file is all there is of it."""
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            await group.settled()
+            name = next(name for name, asked in group.running.items() if not asked.broker.is_master)
+            await group.stop(name)
+            await group.start(name)  # its state file has all that the log states
+            journal = group.running[name].broker._journal
+            version = journal.state.topics_version
+            journal.adopt(TopicsRecord(version=version, items={"Told": TopicConfig(topic_name="Told")}))
+            journal.adopt(OffsetsRecord(version=version, items={f"Told@{GROUP}": {0: 100}}))
+            await group.stop(name)
+            await group.start(name)
+            slave = group.running[name].broker
+            assert slave.topics.find("Told") is not None
+            assert slave.offsets.consumed(GROUP, "Told", 0) == 100
+            assert slave._journal.unstated
 
     run(test(), 60)
 
