@@ -64,7 +64,7 @@ class LockHandlers:
             remark = f"group {group[: names.GROUP_CHARS_MAX]!r} does not exist"
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         if self._topics.following:
-            # Java's slaves grant it: two consumers of an ordered queue have its lock then, one by an old route.
+            # Java's slaves give it: then two consumers of an ordered queue have it, one by an old route.
             remark = "locks are the master's to give: this broker is a slave"
             raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         queues = [queue for queue in body.mq_set if self._exists(queue)]

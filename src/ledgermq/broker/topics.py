@@ -1,9 +1,9 @@
 """The topics of this broker and how they come, change and go (Java: ``TopicConfigManager``).
 
-Rules of this file: pure; time comes in. Every change advances ``data_version``, so a cache of topics (the
-send path has one) is fresh as long as ``data_version.counter`` is the one it was filled at. Every change
-calls ``listeners`` with the topic's name: one writes ``topics.json``, one tells the name servers. A
-:class:`TopicConfig` is never changed in place: a change puts another one in its stead.
+Rules of this file: pure; time comes in. Every change advances ``changes``, which never falls (as
+``data_version`` does where a leader's change is taken back), and calls ``listeners`` with the topic's name:
+one writes ``topics.json``, one tells the name servers. A :class:`TopicConfig` is never changed in place: a
+change puts another one in its stead.
 
 While ``following``, only :meth:`TopicTable.replay` changes the table: what a leader's log states.
 """

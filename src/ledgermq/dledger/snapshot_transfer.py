@@ -47,6 +47,8 @@ class SnapshotSender:
     def start(self, opened: OpenSnapshot | EmptySnapshot, worker: Worker, next_pos: int) -> None:
         """Send what ``opened`` holds; it is closed at the end."""
         self._task = asyncio.get_running_loop().create_task(self._run(opened, worker, next_pos))
+        # Not by the task itself: one that is cancelled before its first step does nothing at all.
+        self._task.add_done_callback(lambda _: opened.close())
 
     def cancel(self) -> None:
         if self._task is not None:
@@ -62,8 +64,6 @@ class SnapshotSender:
             ok = await self._send_all(opened, worker, next_pos)
         except OSError as error:
             log.error("a snapshot could not be read: %s", error)
-        finally:
-            opened.close()
         self._on_end(self, ok)
 
     async def _send_all(self, opened: OpenSnapshot | EmptySnapshot, worker: Worker, next_pos: int) -> bool:

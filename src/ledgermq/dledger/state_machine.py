@@ -63,7 +63,7 @@ class EntryMachine(ABC):
     @abstractmethod
     def loaded(self, last_index: int, next_pos: int) -> None:
         """On the loop: what ``load`` has read is the state after entry ``last_index``; the next one begins at
-        position ``next_pos``. A state that is not newer than the machine's own only completes it."""
+        position ``next_pos``."""
 
     @abstractmethod
     def remembered(self, last_index: int, next_pos: int) -> None:

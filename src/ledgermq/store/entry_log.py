@@ -96,14 +96,11 @@ class EntryLog(CommitLog):
         """Take no messages any more; queue offsets go on behind what is applied."""
         self.leading = False
         self._bodies = []
-        self._fall_back()
-        self.end = self.written
-
-    def _fall_back(self) -> None:
         for queue in self._ahead:
             queue.next_offset = queue.written_offset
             queue.touched = False
         self._ahead = []
+        self.end = self.written
 
     def _make_room(self, size: i64, record_bytes_max: i64) -> None:
         """Each is an entry of its own, as in Java: they need not fit one file together."""

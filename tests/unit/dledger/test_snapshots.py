@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import BinaryIO
+from unittest.mock import Mock
 
 import pytest
 
+from ledgermq.dledger.snapshot_transfer import SnapshotSender
 from ledgermq.dledger.snapshots import RECEIVING, SnapshotDirectory, load
 from ledgermq.store.disk import Disk
 
@@ -127,3 +130,18 @@ def test_an_open_one_can_be_read_on_after_it_was_removed(directory: SnapshotDire
     assert directory.indexes() == [20, 30]
     assert opened.read(100, 0) == b"first"
     opened.close()
+
+
+def test_a_snapshot_is_closed_whenever_its_sending_is_given_up() -> None:
+    """Also when that comes before the first step."""
+
+    async def scenario() -> None:
+        opened = Mock()
+        sender = SnapshotSender(1, Mock(), Mock())
+        sender.start(opened, Mock(), 0)
+        sender.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        opened.close.assert_called_once_with()
+
+    asyncio.run(scenario())
