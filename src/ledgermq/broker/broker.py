@@ -11,6 +11,10 @@ flushIntervalCommitLog flush the log
 flushConsumerOffset-   write the tables that changed
 Interval
 10 s                   sample the statistics, forget silent clients and expired locks
+in a group, 0.25 s     look after the group's log: what is on the disk, what retention has removed
+in a group, 0.5 s      write the consumers' progress to the log
+in a group, 2 s        ask a Java master for its tables
+in a group, 10 s       write the metadata's state to its file
 =====================  =============================================================================
 """
 
