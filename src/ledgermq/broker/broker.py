@@ -540,8 +540,9 @@ class Broker:
         self._commits.stop()
         if self._group is not None:
             await self._group.stop()
-            self._metadata.save()
         await self._jobs.finish()
+        if self._group is not None:
+            await self._metadata.close()
         await self.files.close()
         self._executor.shutdown(wait=True)
         self.store.close()

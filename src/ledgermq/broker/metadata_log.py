@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -30,6 +31,7 @@ from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 from ledgermq.runtime.state_file import load_state_file, write_state_file
 from ledgermq.store.errors import StoreError
+from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore
 
 log: Final = logging.getLogger("ledgermq.broker")
@@ -101,10 +103,10 @@ class MetadataLog:
         """What the file has of a Java master's tables, which no record states."""
         self._loaded_offset = -1
         """Of the file that was found, -1 without one."""
-        self._saving = False
-        self._deletions = 0
-        self._deletions_done = 0
-        """Deletions of topics that the store has made durable; counted on its worker."""
+        self._saving: asyncio.Future[None] | None = None
+        """The write under way."""
+        self._deletions: deque[Job] = deque()
+        """What the store still has to do for topics that were deleted; one that fails is tried again."""
         self._jobs: StoreJobs | None = None
         self.master_address = ""
         """Of the latest that the log names."""
@@ -188,18 +190,24 @@ class MetadataLog:
         self._offset = int(self._queue.written_offset)
         removed = self._replay(body, log_offset)
         if removed and self._jobs is not None:
-            self._deletions += 1
-            self._jobs.start([*self._store.topics_deleted(removed, log_offset), self._deleted])
+            self._deletions += self._store.topics_deleted(removed, log_offset)
+            self._go_on_deleting(self._jobs)
             for topic in removed:
                 self.on_deleted(topic)
 
-    def _deleted(self) -> None:
-        self._deletions_done += 1
+    def _go_on_deleting(self, jobs: StoreJobs) -> None:
+        jobs.start([self._delete] * len(self._deletions))
+
+    def _delete(self) -> None:
+        """The next thing, on the store's worker."""
+        if self._deletions:
+            self._deletions[0]()
+            self._deletions.popleft()
 
     @property
     def may_save(self) -> bool:
         """The store's part of what the file would say is durable: a start does not replay it again."""
-        return self._deletions == self._deletions_done
+        return not self._deletions
 
     def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
         """Give a record to the journal; the topics that it deletes."""
@@ -233,27 +241,40 @@ class MetadataLog:
         self._queue = self._store.queue(names.METADATA_TOPIC.encode(), 0)
 
     def save_soon(self) -> None:
-        """Write the file on a worker if there is something new."""
-        if self._saving or self._is_saved or not self.may_save:
+        """Write the file on a worker if there is something new, or try again what keeps it from being written."""
+        if not self.may_save:
+            if self._jobs is not None:
+                self._go_on_deleting(self._jobs)
             return
-        self._saving = True
+        if self._saving is not None or self._is_saved:
+            return
         loop = asyncio.get_running_loop()
         offset, adoptions = self._offset, self._journal.adoptions
         data = msgspec.json.encode(self.snapshot())
-        write = loop.run_in_executor(self._executor, self._write, data)
-        write.add_done_callback(lambda done: self._written(offset, adoptions, done))
+        self._saving = loop.run_in_executor(self._executor, self._write, data)
+        self._saving.add_done_callback(lambda done: self._written(offset, adoptions, done))
 
     @property
     def _is_saved(self) -> bool:
         return (self._offset, self._journal.adoptions) == (self._saved_offset, self._saved_adoptions)
 
     def _written(self, offset: int, adoptions: int, done: asyncio.Future[None]) -> None:
-        self._saving = False
+        self._saving = None
         error = None if done.cancelled() else done.exception()
         if error is None:
             self._saved_offset, self._saved_adoptions = offset, adoptions
         else:
             log.error("%s cannot be written, it will be tried again: %s", self._path, error)
+
+    async def close(self) -> None:
+        """Write the file a last time, when the store's jobs have ended. What cannot be written is logged: a
+        start replays it."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+        if self.may_save:
+            self.save_soon()
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
 
     def save(self) -> None:
         """Write the file. Blocks; raises OSError."""

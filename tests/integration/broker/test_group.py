@@ -248,6 +248,50 @@ def test_what_a_java_master_told_outlives_a_restart(tmp_path: Path) -> None:
     run(test(), 60)
 
 
+def test_the_state_file_is_not_ahead_of_deletions_that_fail(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise StoreError("no space left on device")
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.settled()
+            name = next(name for name, asked in group.running.items() if not asked.broker.is_master)
+            slave = group.running[name].broker
+            store = slave._metadata._store
+            delete = store.topics_deleted
+            store.topics_deleted = lambda topics, before: [fail, *delete(topics, before)]  # type: ignore[method-assign]
+            await master.create_topic()
+            await sent(master)
+            assert (await master.ask(RequestCode.DELETE_TOPIC_IN_BROKER, topic=TOPIC)).code == 0
+            await group.settled()
+            file = tmp_path / name / "config" / "replicatedMetadata.json"
+            before = file.read_bytes()
+            await group.stop(name)
+            assert file.read_bytes() == before
+            await group.start(name)
+            await ends_are_equal(group)
+
+    run(test(), 60)
+
+
+def test_a_state_file_that_cannot_be_written_does_not_keep_a_broker_from_stopping(tmp_path: Path) -> None:
+    def fail(data: bytes) -> None:
+        raise OSError("no space left on device")
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.settled()
+            for asked in group.running.values():
+                asked.broker._metadata._write = fail  # type: ignore[method-assign]
+            await master.create_topic("Made")
+            await group.stop()
+            await group.start()
+            master = await group.settled()
+            assert master.broker.topics.find("Made") is not None
+
+    run(test(), 60)
+
+
 def test_old_files_go_and_an_empty_replica_begins_with_a_snapshot(tmp_path: Path) -> None:
     async def test() -> None:
         async with group_of(tmp_path, mapped_file_size_commit_log=64 * 1024) as group:

@@ -14,6 +14,7 @@ from ledgermq.broker.commits import Commits
 from ledgermq.broker.metadata_log import MetadataLog
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.message import names
+from ledgermq.store.message_store import Job
 
 TOPIC = names.METADATA_TOPIC.encode()
 
@@ -53,7 +54,20 @@ class Leader:
         self.store.ledger.save_checkpoint(self.store.applied_index)
 
 
-def recovered(replica: Replica, directory: Path) -> MetadataLog:
+class Jobs:
+    """The store's worker, which can do its jobs or not."""
+
+    def __init__(self) -> None:
+        self.fail = False
+
+    def start(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if self.fail:
+                return  # as StoreJobs: what follows a job that fails is not run
+            job()
+
+
+def recovered(replica: Replica, directory: Path, jobs: Jobs | None = None) -> MetadataLog:
     log = MetadataLog(
         replica.store,
         cast(Commits, None),  # nothing is appended
@@ -63,7 +77,7 @@ def recovered(replica: Replica, directory: Path) -> MetadataLog:
         lambda: 1,
         lambda topic: None,
     )
-    log.recover(replicas.Replica().journal, cast(StoreJobs, None), ours=True)
+    log.recover(replicas.Replica().journal, cast(StoreJobs, jobs), ours=True)
     return log
 
 
@@ -136,3 +150,25 @@ def test_what_is_applied_again_ends_where_the_applied_log_does(tmp_path: Path) -
     assert replica.applied_index < replica.ledger.last_index
     recovered(replica, tmp_path)
     assert (b"T", 0) not in replica.queues()
+
+
+def test_a_deletion_that_failed_is_tried_again(tmp_path: Path) -> None:
+    """Until it is done, the state file must not say so."""
+    leader = Leader()
+    leader.make("T")
+    leader.send(b"T", b"1")
+    leader.apply()
+    replica = leader.store
+    jobs = Jobs()
+    log = recovered(replica, tmp_path, jobs)
+    jobs.fail = True
+    leader.delete("T")
+    leader.apply()
+    assert not log.may_save
+    log.save_soon()
+    assert not log.may_save
+    jobs.fail = False
+    log.save_soon()
+    assert log.may_save
+    replica.cut_power()
+    assert found(replica, b"T") == []
