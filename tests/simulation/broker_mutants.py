@@ -105,7 +105,12 @@ def index_walked_from_inside_an_entry(patch: pytest.MonkeyPatch) -> None:
 
 
 def metadata_kept_that_was_not_committed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(BrokerMetadata, "pause", lambda self: setattr(self.journal, "leading", False))
+    def pause(self: BrokerMetadata) -> None:
+        self.journal.leading = False
+        self.journal._pending.clear()
+        self.journal._progress_pending = 0
+
+    patch.setattr(BrokerMetadata, "pause", pause)
 
 
 def metadata_not_in_snapshots(patch: pytest.MonkeyPatch) -> None:
