@@ -241,7 +241,7 @@ class MetadataLog:
         self._queue = self._store.queue(names.METADATA_TOPIC.encode(), 0)
 
     def save_soon(self) -> None:
-        """Write the file on a worker if there is something new, or try again what keeps it from being written."""
+        """Write the file on a worker if there is something new, or try again what it has to wait for."""
         if not self.may_save:
             if self._jobs is not None:
                 self._go_on_deleting(self._jobs)
