@@ -141,13 +141,14 @@ class QueueRecovery:
     def _find_end(self, found: FoundQueue) -> None:
         """Walk the units from the last one known to be durable to the first that makes no sense.
 
-        Without such knowledge, from the beginning of the last file but two, as Java does.
+        Without such knowledge, from the beginning of the last file but two, as Java does; of a queue that our
+        own note does not have, from its beginning, for none of its units was durable then.
         """
         known = found.known_units
         if self._clean and known is not None and self._ends_at(found, known):
             found.end = known
             return
-        start = found.bases[-3:][0]
+        start = found.bases[-3:][0] if self._records is None else found.bases[0]
         if known is not None and found.bases[0] < known <= found.bases[-1] + self._files.file_units:
             start = known - 1
         found.end = self._walk(found, start)

@@ -182,6 +182,31 @@ def test_a_damaged_head_costs_no_record():
     check(replica, 60)
 
 
+def test_a_new_queue_is_looked_at_from_its_beginning():
+    """A power cut may take any of what was not made durable, and keep what was written after it."""
+    replica = Replica(first_pos=FILE_BYTES)
+    replica.lead(1)
+    replica.put(b"Other")
+    replica.propose()
+    replica.apply()
+    write_tails(replica)
+    replica.store._checkpointing.plan().run()
+    for n in range(60):
+        replica.put(b"T", n % 2, b"%d" % n, b"UNIQ_KEY\x01k%d\x02" % n)
+    replica.propose()
+    replica.apply()
+    replica.ledger.flush()
+    write_tails(replica)
+    paths = sorted(path for path in replica.disk.names if "/consumequeue/T/0/" in path)
+    assert len(paths) == 4
+    first = replica.disk.names[paths[0]]
+    first.seen[:] = bytes(len(first.seen))
+    replica.disk.boot += 1
+    replica.kill()
+    replica.apply()
+    check(replica, 60)
+
+
 def test_a_deleted_topic_stays_deleted():
     replica = filled(20)
     replica.ledger.append_bodies(replica.ledger.last_index + 1, 1, [b"the deletion"])
