@@ -144,10 +144,10 @@ class GroupMachine(EntryMachine):
         self._applied()
 
     def freeze(self) -> Callable[[BinaryIO], None]:
-        snapshot = GroupSnapshot(self._metadata.snapshot(), self._store.queue_ends())
+        metadata, ends = self._metadata.snapshot(), self._store.queue_ends()
 
         def write(out: BinaryIO) -> None:
-            out.write(msgspec.json.encode(snapshot))
+            out.write(msgspec.json.encode(GroupSnapshot(metadata(), ends)))
 
         return write
 

@@ -30,8 +30,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-import msgspec
-
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.metadata_records import (
     RECORD_BYTES_MAX,
@@ -307,9 +305,10 @@ class MetadataJournal:
 
     # ---- snapshots ----
 
-    def snapshot(self) -> bytes:
-        """The committed state; it belongs to the log up to the last record given to :meth:`committed`."""
-        return msgspec.json.encode(Snapshot(list(self.state.records()), self.unstated))
+    def snapshot(self) -> Snapshot:
+        """The committed state; it belongs to the log up to the last record given to :meth:`committed`. It may
+        be large: to be encoded on a worker."""
+        return Snapshot(self.state.whole(), self.unstated)
 
     def load(self, data: bytes) -> None:
         """Set the tables to a snapshot's state. Raises MetadataError, and has changed nothing then."""

@@ -22,7 +22,7 @@ import msgspec
 
 from ledgermq.broker.commits import Commits
 from ledgermq.broker.metadata_journal import MetadataJournal
-from ledgermq.broker.metadata_records import MetadataError, TopicsRecord
+from ledgermq.broker.metadata_records import MetadataError, TopicsRecord, encode_snapshot
 from ledgermq.broker.persistence import ConfigFiles
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.message import names
@@ -230,8 +230,10 @@ class MetadataLog:
 
     # ---- snapshots ----
 
-    def snapshot(self) -> MetadataFile:
-        return MetadataFile(self._offset, msgspec.Raw(self._journal.snapshot()), self.master_address)
+    def snapshot(self) -> Callable[[], MetadataFile]:
+        """What the file is to hold now; it is encoded by whoever calls what is returned, on a worker."""
+        offset, state, master = self._offset, self._journal.snapshot(), self.master_address
+        return lambda: MetadataFile(offset, msgspec.Raw(encode_snapshot(state)), master)
 
     def install(self, file: MetadataFile) -> None:
         """A snapshot of the group replaces the state. Raises MetadataError."""
@@ -250,8 +252,7 @@ class MetadataLog:
             return
         loop = asyncio.get_running_loop()
         offset, adoptions = self._offset, self._journal.adoptions
-        data = msgspec.json.encode(self.snapshot())
-        self._saving = loop.run_in_executor(self._executor, self._write, data)
+        self._saving = loop.run_in_executor(self._executor, self._encode_and_write, self.snapshot())
         self._saving.add_done_callback(lambda done: self._written(offset, adoptions, done))
 
     @property
@@ -279,11 +280,14 @@ class MetadataLog:
     def save(self) -> None:
         """Write the file. Blocks; raises OSError."""
         if not self._is_saved:
-            self._write(msgspec.json.encode(self.snapshot()))
+            self._encode_and_write(self.snapshot())
             self._saved_offset, self._saved_adoptions = self._offset, self._journal.adoptions
 
     def _load(self) -> MetadataFile | None:
         return load_state_file(self._path, lambda data: msgspec.json.decode(data, type=MetadataFile))
+
+    def _encode_and_write(self, snapshot: Callable[[], MetadataFile]) -> None:
+        self._write(msgspec.json.encode(snapshot()))
 
     def _write(self, data: bytes) -> None:
         write_state_file(self._path, data)

@@ -47,6 +47,7 @@ QUEUE_BYTES: Final = 32
 """A queue and its offset in JSON, at most: ``"65535":9223372036854775807,``."""
 
 Range = tuple[str, str | None]
+EVERY_NAME: Final[Range] = ("", None)
 Resets = dict[int, int | None]
 """Queue -> offset of its pending reset; None: there is none any more."""
 
@@ -138,6 +139,10 @@ class Snapshot(msgspec.Struct):
     records: list[MetadataRecord]
     unstated: bool = False
     v: int = RECORD_VERSION
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    return msgspec.json.encode(snapshot)
 
 
 def decode_snapshot(data: bytes) -> Snapshot:

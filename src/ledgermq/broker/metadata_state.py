@@ -3,20 +3,21 @@
 The tables of a leader are ahead of this: they have changes whose records are not committed yet. What a
 snapshot holds, and what a leader goes back to that is none any more, is this.
 
-Rules of this file: pure; :meth:`MetadataState.replay` alone changes the state. Items are shared with the
-tables where they are never changed in place (configs), and copied where they are (offsets, forbidden topics).
+Rules of this file: pure; :meth:`MetadataState.replay` alone changes the state, and no item of it in place:
+another thread may be encoding it. Items are shared with the tables where these do the same (configs), and
+copied where they do not (offsets, forbidden topics).
 """
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from ledgermq.broker.metadata_records import (
+    EVERY_NAME,
     QUEUE_BYTES,
     DelaysRecord,
     GroupsRecord,
@@ -34,8 +35,6 @@ from ledgermq.broker.offsets import Queues
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig
 
 T = TypeVar("T")
-
-UNLIMITED: Final = sys.maxsize
 
 Touched = dict[str, None]
 """Names whose items a record speaks of; a dict for its order."""
@@ -101,16 +100,14 @@ class MetadataState:
             self.offsets.pop(pair, None)
             self.resets.pop(pair, None)
         for pair, queues in record.items.items():
-            self.offsets.setdefault(pair, {}).update(queues)
+            self.offsets[pair] = self.offsets.get(pair, {}) | queues
         for pair, stated in record.resets.items():
-            pending = self.resets.setdefault(pair, {})
-            for queue_id, offset in stated.items():
-                if offset is None:
-                    pending.pop(queue_id, None)
-                else:
-                    pending[queue_id] = offset
-            if not pending:
-                del self.resets[pair]
+            merged = self.resets.get(pair, {}) | stated
+            pending = {queue_id: offset for queue_id, offset in merged.items() if offset is not None}
+            if pending:
+                self.resets[pair] = pending
+            else:
+                self.resets.pop(pair, None)
         self.offsets_version = record.version.copy()
         return gone | dict.fromkeys(record.items) | dict.fromkeys(record.resets)
 
@@ -129,13 +126,31 @@ class MetadataState:
 
     # ---- stating everything ----
 
-    def records(self, bytes_max: int = UNLIMITED) -> Iterator[MetadataRecord]:
-        """Records that state everything, whatever the reader's state was before."""
+    def whole(self) -> list[MetadataRecord]:
+        """One record of each kind that state everything, whatever the reader's state was before: made at once
+        and not changed by what is replayed later."""
+        topics = {name: topic for name, topic in self.topics.items() if topic != self._made.get(name)}
+        resets: dict[str, Resets] = {pair: {**queues} for pair, queues in self.resets.items()}
+        return [
+            TopicsRecord(version=self.topics_version.copy(), exact=EVERY_NAME, items=topics),
+            GroupsRecord(version=self.groups_version.copy(), exact=EVERY_NAME, items=dict(self.groups)),
+            OffsetsRecord(
+                version=self.offsets_version.copy(), exact=EVERY_NAME, items=dict(self.offsets), resets=resets
+            ),
+            self._delays_record(),
+        ]
+
+    def records(self, bytes_max: int) -> Iterator[MetadataRecord]:
+        """As :meth:`whole`, in records of about ``bytes_max`` bytes. Any of them may be the last one that is
+        committed."""
         yield from self._topic_records(bytes_max)
         for exact, groups in ranges(self.groups, _item_bytes, bytes_max):
             yield GroupsRecord(version=self.groups_version.copy(), exact=exact, items=groups)
         yield from self._offset_records(bytes_max)
-        yield DelaysRecord(version=self.delays_version.copy(), items=dict(self.delays), complete=True)
+        yield self._delays_record()
+
+    def _delays_record(self) -> DelaysRecord:
+        return DelaysRecord(version=self.delays_version.copy(), items=dict(self.delays), complete=True)
 
     def _topic_records(self, bytes_max: int) -> Iterator[MetadataRecord]:
         stated = {name: topic for name, topic in self.topics.items() if topic != self._made.get(name)}

@@ -17,7 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.broker.replicas import Replica, topic
 
 from ledgermq.broker.groups import SubscriptionGroupConfig
-from ledgermq.broker.metadata_records import MetadataError, OffsetsRecord, decode_record, encode_record
+from ledgermq.broker.metadata_records import (
+    MetadataError,
+    OffsetsRecord,
+    decode_record,
+    encode_record,
+    encode_snapshot,
+)
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
 
@@ -50,7 +56,7 @@ class Group(RuleBasedStateMachine):
         self.leader: int | None = None
         self.expected: list[Tables] = [copy.deepcopy(self.replicas[0].tables())]
         """What the tables of a replica hold after each prefix of the log."""
-        self.snapshots: list[tuple[int, bytes]] = [(0, self.replicas[0].journal.snapshot())]
+        self.snapshots: list[tuple[int, bytes]] = [(0, encode_snapshot(self.replicas[0].journal.snapshot()))]
 
     @initialize(leader=REPLICAS)
     def first(self, leader: int) -> None:
@@ -212,7 +218,8 @@ class Group(RuleBasedStateMachine):
 
     @rule(replica=REPLICAS)
     def make_snapshot(self, replica: int) -> None:
-        self.snapshots.append((self.applied[replica], self.replicas[replica].journal.snapshot()))
+        snapshot = encode_snapshot(self.replicas[replica].journal.snapshot())
+        self.snapshots.append((self.applied[replica], snapshot))
 
     @rule(replica=REPLICAS, data=st.data(), fresh=st.booleans())
     def load_snapshot(self, replica: int, data: st.DataObject, fresh: bool) -> None:
@@ -258,7 +265,7 @@ class Group(RuleBasedStateMachine):
     @precondition(lambda self: self.leader is not None)
     def check_state_of_leader(self) -> None:
         copied = Replica()
-        copied.journal.load(self.head.journal.snapshot())
+        copied.journal.load(encode_snapshot(self.head.journal.snapshot()))
         assert copied.tables() == self.expected[self.committed]
 
     @invariant()
@@ -338,7 +345,7 @@ def test_a_leader_that_states_everything_makes_all_replicas_equal(
 @given(CONTENTS, CONTENTS)
 def test_a_snapshot_makes_replicas_equal(told: Content, other: Content) -> None:
     leader, follower = filled(told), filled(other)
-    follower.journal.load(leader.journal.snapshot())
+    follower.journal.load(encode_snapshot(leader.journal.snapshot()))
     assert follower.tables() == leader.tables()
 
 

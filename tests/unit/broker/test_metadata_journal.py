@@ -17,6 +17,7 @@ from ledgermq.broker.metadata_records import (
     TopicsRecord,
     decode_record,
     encode_record,
+    encode_snapshot,
 )
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import PeerError
@@ -337,13 +338,13 @@ class TestSnapshot:
         leader.topics.update(topic("U"), 6)
         leader.offsets.commit("g", "U", 0, 7, 6)
         loaded = Replica()
-        loaded.journal.load(leader.journal.snapshot())
+        loaded.journal.load(encode_snapshot(leader.journal.snapshot()))
         leader.journal.stop_leading()
         assert loaded.tables() == leader.tables()
         assert loaded.heard == ["T", "g"]
 
     def test_it_replaces_what_was_there(self, leader: Replica) -> None:
-        empty = Replica().journal.snapshot()
+        empty = encode_snapshot(Replica().journal.snapshot())
         leader.topics.update(topic("T"), 5)
         leader.groups.find_or_create("g", 5)
         leader.groups.delete("TOOLS_CONSUMER", 5)
@@ -356,13 +357,13 @@ class TestSnapshot:
 
     def test_a_leader_loads_none(self, leader: Replica) -> None:
         with pytest.raises(MetadataError, match="no snapshot is loaded while leading"):
-            leader.journal.load(leader.journal.snapshot())
+            leader.journal.load(encode_snapshot(leader.journal.snapshot()))
 
     def test_damage_changes_nothing(self, leader: Replica) -> None:
         leader.topics.update(topic("T"), 5)
         follower = follower_of(leader)
         with pytest.raises(MetadataError):
-            follower.journal.load(follower.journal.snapshot()[:-1])
+            follower.journal.load(encode_snapshot(follower.journal.snapshot())[:-1])
         assert follower.topics.find("T") is not None
 
 
@@ -390,7 +391,7 @@ class TestUnstated:
 
     def test_a_snapshot_says_so(self) -> None:
         other = Replica()
-        other.journal.load(Replica(unstated=True).journal.snapshot())
+        other.journal.load(encode_snapshot(Replica(unstated=True).journal.snapshot()))
         assert other.journal.unstated
         assert other.topics.find("Java") is not None
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import cast
 
+import pytest
 from tests.unit.broker import replicas
 from tests.unit.store.replicas import Replica
 from tests.unit.store.stores import HOST, bodies
 
+from ledgermq.broker import metadata_log
 from ledgermq.broker.commits import Commits
-from ledgermq.broker.metadata_log import MetadataLog
+from ledgermq.broker.metadata_log import FILE_NAME, MetadataLog
+from ledgermq.broker.metadata_records import Snapshot, TopicsRecord, encode_snapshot
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.message import names
+from ledgermq.remoting.topic_config import DataVersion
 from ledgermq.store.message_store import Job
 
 TOPIC = names.METADATA_TOPIC.encode()
@@ -172,3 +178,24 @@ def test_a_deletion_that_failed_is_tried_again(tmp_path: Path) -> None:
     assert log.may_save
     replica.cut_power()
     assert found(replica, b"T") == []
+
+
+def test_the_state_file_is_encoded_on_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be many megabytes: the loop would answer nobody meanwhile, a leader's followers neither."""
+    threads: list[int] = []
+
+    def encode(snapshot: Snapshot) -> bytes:
+        threads.append(threading.get_ident())
+        return encode_snapshot(snapshot)
+
+    async def test() -> None:
+        log = recovered(Leader().store, tmp_path)
+        monkeypatch.setattr(metadata_log, "encode_snapshot", encode)
+        log._journal.adopt(TopicsRecord(version=DataVersion(), items={"T": replicas.topic("T")}))
+        log.save_soon()
+        await log.close()
+
+    asyncio.run(test())
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+    assert b'"T"' in (tmp_path / FILE_NAME).read_bytes()

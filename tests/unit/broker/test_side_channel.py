@@ -8,7 +8,7 @@ import pytest
 from tests.unit.broker.replicas import Replica, topic
 
 from ledgermq.broker.groups import SubscriptionGroupConfig
-from ledgermq.broker.metadata_records import DelaysRecord, OffsetsRecord
+from ledgermq.broker.metadata_records import DelaysRecord, OffsetsRecord, Snapshot
 from ledgermq.broker.offsets import OffsetsRead
 from ledgermq.broker.schedule import DelayOffsetFile
 from ledgermq.broker.side_channel import (
@@ -279,7 +279,7 @@ def test_an_answer_that_comes_after_the_leader_changed_is_not_taken(
             following.clear()
             following.append(follower.journal.snapshot())
 
-    following: list[bytes] = []
+    following: list[Snapshot] = []
     java.before_answer = change
     follower.follow()
     assert following == [follower.journal.snapshot()]
