@@ -26,6 +26,7 @@ import os
 import secrets
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,12 @@ from ledgermq.broker.chores import Chores
 from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.group_commits import GroupCommits
-from ledgermq.broker.group_member import GroupMember, refuse_group_member, slave_id
+from ledgermq.broker.group_member import (
+    HAND_OVER_SECONDS_MAX,
+    GroupMember,
+    refuse_group_member,
+    slave_id,
+)
 from ledgermq.broker.groups import GroupFile, GroupTable
 from ledgermq.broker.handlers_admin import AdminHandlers
 from ledgermq.broker.handlers_client import ClientHandlers
@@ -79,6 +85,7 @@ from ledgermq.dledger.node import Node
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.remoting.client import RemotingClient
+from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.connection import Connection, Handler
 from ledgermq.remoting.server import Server, bind
 from ledgermq.runtime.clock import monotonic_ms, now_ms, today
@@ -527,7 +534,7 @@ class Broker:
     async def stop(self) -> None:
         """Unregister, answer who waits for a flush, close the ports, write and flush everything."""
         if self._group is not None:
-            await self._group.hand_over()
+            await self._hand_over(self._group)
         self._chores.stop()
         self._scheduler.stop()
         self._clients_handlers.stop()
@@ -547,3 +554,15 @@ class Broker:
         self._executor.shutdown(wait=True)
         self.store.close()
         log.info("broker %s stopped", self.settings.broker.broker_name)
+
+    async def _hand_over(self, group: GroupMember) -> None:
+        """Let another broker lead, which is to know the progress of consumers: what it does not know is
+        delivered again."""
+        if group.successor() is not None:
+            # Without an answer in time it goes on as after a crash.
+            with suppress(PeerError, TimeoutError):
+                async with asyncio.timeout(HAND_OVER_SECONDS_MAX):
+                    for _ in ("what is under way", "what has come since"):
+                        self._metadata.log_offsets()
+                        await self.files.save(OFFSETS_FILE)
+        await group.hand_over()

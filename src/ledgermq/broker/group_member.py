@@ -292,16 +292,20 @@ class GroupMember:
         """Set when the member could not go on."""
         return self._server.failed
 
-    async def hand_over(self) -> None:
-        """Before a stop: let the follower that has most of the log lead, if one is there."""
+    def successor(self) -> str | None:
+        """The follower that has most of the log of those that are there, while this broker leads."""
         if not self.leading:
-            return
+            return None
         followers = {
             member: follower for member, follower in self.node.followers().items() if follower.reachable
         }
-        if not followers:
+        return max(followers, key=lambda member: followers[member].match_index, default=None)
+
+    async def hand_over(self) -> None:
+        """Before a stop: let another one lead, if one is there."""
+        to = self.successor()
+        if to is None:
             return
-        to = max(followers, key=lambda member: followers[member].match_index)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
             self.node.clients.transfer(to, lambda code: None if done.done() else done.set_result(code))

@@ -170,9 +170,13 @@ def test_a_master_that_stops_hands_over(tmp_path: Path) -> None:
         async with group_of(tmp_path, preferred_leader_id="n1") as group:
             await until(lambda: group.running["n1"].broker.is_master)
             master = await group.settled()
+            await master.create_topic()
+            await master.create_group()
             await sent(master, body=b"first")
+            await master.commit(1)
             await group.stop("n1")
             master = await group.master()
+            assert master.broker.offsets.consumed(GROUP, TOPIC, 0) == 1
             assert (await sent(master, body=b"second"))["queueOffset"] == "1"
 
     run(test(), 60)
