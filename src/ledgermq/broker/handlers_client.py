@@ -100,14 +100,15 @@ class ClientHandlers:
         group = self._groups.find_or_create(name, now_ms)
         if group is None:
             return False
-        self._topics.create_for_retry(
-            names.retry_topic(name),
-            group.retry_queue_nums,
-            PERM_WRITE | PERM_READ,
-            SYS_FLAG_UNIT_SUB if data.unit_mode else 0,
-            now_ms,
-            order=any(self._is_ordered(subscription.topic) for subscription in data.subscriptions),
-        )
+        if not self._topics.following:  # Its master hears of the consumer too, and makes it.
+            self._topics.create_for_retry(
+                names.retry_topic(name),
+                group.retry_queue_nums,
+                PERM_WRITE | PERM_READ,
+                SYS_FLAG_UNIT_SUB if data.unit_mode else 0,
+                now_ms,
+                order=any(self._is_ordered(subscription.topic) for subscription in data.subscriptions),
+            )
         self._clients.register_consumer(
             connection,
             client,

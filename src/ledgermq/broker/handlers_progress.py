@@ -238,6 +238,7 @@ class ProgressHandlers:
     def clone(self, command: Command, connection: Connection) -> Command:
         """A group takes over what another has committed."""
         header = decode_header(CloneGroupOffset, command)
+        self._offsets.refuse_following()
         check_group(header.dest_group)
         now_ms = self._now_ms()
         if self._groups.find_or_create(header.dest_group, now_ms) is None:

@@ -81,6 +81,7 @@ class ResetHandlers:
 
     def reset(self, command: Command, connection: Connection) -> Command:
         header = decode_header(ResetOffset, command)
+        self._offsets.refuse_following()
         topic = self._topics.get(header.topic)
         if self._groups.find(header.group) is None:
             remark = f"group {header.group[: names.GROUP_CHARS_MAX]!r} does not exist"

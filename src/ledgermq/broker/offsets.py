@@ -19,6 +19,8 @@ from typing import Final
 
 import msgspec
 
+from ledgermq.remoting.codes import ResponseCode
+from ledgermq.remoting.command import PeerError
 from ledgermq.remoting.topic_config import DataVersion
 from ledgermq.runtime.limits import OFFSETS_MAX
 
@@ -114,6 +116,12 @@ class OffsetTable:
 
     def __len__(self) -> int:
         return self._entries
+
+    def refuse_following(self) -> None:
+        """For what an operator asks: a slave would do nothing. Raises PeerError."""
+        if self.following:
+            remark = "offsets are changed by the leader, which this broker is not"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
 
     # ---- changes ----
 

@@ -120,6 +120,29 @@ def test_progress_told_to_a_slave_reaches_the_master(tmp_path: Path) -> None:
     run(test(), 60)
 
 
+def test_a_slave_knows_its_consumers_and_leaves_their_offsets_to_the_master(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic()
+            await master.create_group()
+            await group.settled()
+            slave = next(asked for asked in group.running.values() if asked is not master)
+            assert (await slave.heart_beat()).code == 0  # though the group has no retry topic yet
+            assert GROUP in slave.broker.clients.consumer_groups
+            reset = {"group": GROUP, "timestamp": -1, "isForce": "true"}
+            clone = {"srcGroup": GROUP, "destGroup": "copy"}
+            for request, fields in (
+                (RequestCode.INVOKE_BROKER_TO_RESET_OFFSET, reset),
+                (RequestCode.CLONE_GROUP_OFFSET, clone),
+            ):
+                code, remark = await slave.refused(request, topic=TOPIC, **fields)
+                assert code == ResponseCode.SERVICE_NOT_AVAILABLE
+                assert "offsets are changed by the leader" in remark
+
+    run(test(), 60)
+
+
 @pytest.mark.parametrize(
     "body", [b'{"kind":"master"', b'{"kind":"master","address":1}', b'{"kind":"master\xff']
 )
