@@ -26,7 +26,7 @@ import os
 import secrets
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -154,15 +154,14 @@ class Broker:
 
     async def start(self) -> None:
         sockets = self._bind()
-        try:
-            self._open_store()
-            handlers = self._load_and_wire()
-        except BaseException:
+        with ExitStack() as opened:  # A start that fails leaves nothing open.
             for bound in sockets:
-                bound.close()
-            raise
-        if self._group is not None:
-            await self._join(self._group)
+                opened.callback(bound.close)
+            self._open_store(opened)
+            handlers = self._load_and_wire()
+            if self._group is not None:
+                await self._join(self._group)
+            opened.pop_all()
         self._server = Server(
             handlers,
             fast_path=self._path,
@@ -202,21 +201,19 @@ class Broker:
         self._store_host = packed_host(ip, self.port)
         return [main, fast]
 
-    def _open_store(self) -> None:
+    def _open_store(self, opened: ExitStack) -> None:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
         self.store: MessageStore
         if self.settings.store.enable_dleger_commit_log:
             self._group = GroupMember(self.settings, self._disk)
             self.store = self._group.open(self._store_host)
+            opened.callback(self._group.close)
         else:
             refuse_group_member(self.settings.store.store_path_root_dir)
             self.store = MessageStore(self.settings.store, self._store_host, self._disk)
-        try:
-            self._recovered = self.store.open()
-        except BaseException:
-            if self._group is not None:
-                self._group.close()
-            raise
+        self._recovered = self.store.open()
+        opened.callback(self.store.close)
+        opened.callback(self._executor.shutdown)
 
     @property
     def is_master(self) -> bool:
@@ -264,20 +261,15 @@ class Broker:
         self._pulls.release(self._pulls.parked.queues())
 
     def _load_and_wire(self) -> dict[int, Handler]:
-        try:
-            topics_saved_ms = self._load_tables()
-            handlers = self._wire()
-            if self._group is None or self._group_is_new:
-                restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
-            if self._group is not None:
-                self._recover_metadata(self._group)
-            elif self._recovered.power_failed and self._recovered.ours:
-                self._limit_offsets()
-            return handlers
-        except BaseException:
-            self._executor.shutdown()
-            self.store.close()
-            raise
+        topics_saved_ms = self._load_tables()
+        handlers = self._wire()
+        if self._group is None or self._group_is_new:
+            restore_topics(self.topics, self.store, topics_saved_ms, now_ms())
+        if self._group is not None:
+            self._recover_metadata(self._group)
+        elif self._recovered.power_failed and self._recovered.ours:
+            self._limit_offsets()
+        return handlers
 
     def _recover_metadata(self, group: GroupMember) -> None:
         """From here on the tables say what the group's log states."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -392,5 +393,23 @@ def test_a_master_with_its_slave_becomes_a_group_in_place(tmp_path: Path) -> Non
             assert (await sent(master, body=b"6"))["queueOffset"] == "6"
         with pytest.raises(StoreError, match="enableDLegerCommitLog=true"):
             await Broker(settings_for(tmp_path / "n0")).start()
+
+    run(test(), 60)
+
+
+def test_a_start_that_failed_can_be_tried_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with group_of(tmp_path, size=1) as group:
+            port = (await group.master()).broker.settings.store.dleger_peers.rpartition(":")[2]
+            await group.stop()
+            with socket.create_server(("127.0.0.1", int(port))), pytest.raises(OSError, match="in use"):
+                await group.start()
+            topics = tmp_path / "n0" / "config" / "topics.json"
+            topics.write_bytes(b"{")
+            with pytest.raises(ValueError, match=r"topics\.json"):
+                await group.start()
+            topics.unlink()
+            await group.start()
+            assert (await sent(await group.master()))["queueOffset"] == "0"
 
     run(test(), 60)
