@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from ledgermq.remoting.client import RemotingClient
 from ledgermq.remoting.codes import ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import RemotingError
+
+PASSED_ON: Final = "passedOn"
+"""A header field: by another slave. While nobody leads, two may take each other for the master."""
 
 
 class ToMaster:
@@ -24,8 +28,11 @@ class ToMaster:
         if not master or master == self._address:
             remark = "this broker is a slave, and no master is known"
             raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
+        if PASSED_ON in command.ext:
+            remark = "this broker is a slave, though another one takes it for the master"
+            raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         passed = Command(command.code)
-        passed.ext = dict(command.ext)
+        passed.ext = {**command.ext, PASSED_ON: "true"}
         passed.body = command.body
         passed.version = command.version
         try:
