@@ -1,9 +1,10 @@
 """The journal's records on their way to the replicated log and back, and its state in one file.
 
 Records are messages of the system topic METADATA_TOPIC, so every replica has them in a queue of its own. The
-file ``config/replicatedMetadata.json`` holds what the first ``offset`` of them state; at the start it is
-loaded and the rest of the queue replayed. Java's files beside it (``topics.json`` and so on) are written as
-ever, for a Java broker that goes on with the directory; after one did, the journal begins with them.
+file ``config/replicatedMetadata.json`` holds what the first ``offset`` of them state, and what a Java master
+told besides; at the start it is loaded and the rest of the queue replayed. Java's files beside it
+(``topics.json`` and so on) are written as ever, for a Java broker that goes on with the directory; after one
+did, the journal begins with them.
 
 Rules of this file: every record is given to the journal once and in the order of the log.
 """
