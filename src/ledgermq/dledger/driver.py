@@ -269,7 +269,7 @@ class Driver:
     def _truncate(self, effect: Truncate) -> None:
         self._held.drop()
         self._forget()
-        self._block(lambda: self._ledger.truncate(effect.last_index))
+        self._block(lambda: self._ledger.truncate(effect.last_index, effect.base_term))
 
     def _reset(self, effect: Reset) -> None:
         self._held.drop()

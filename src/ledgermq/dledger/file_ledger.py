@@ -62,7 +62,7 @@ from ledgermq.dledger.member_state import (
     encode_state,
     load_state,
 )
-from ledgermq.dledger.messages import Entries
+from ledgermq.dledger.messages import NO_TERM, Entries
 from ledgermq.dledger.recent_entries import Batch, RecentEntries
 from ledgermq.dledger.segment_files import SegmentFiles
 from ledgermq.dledger.term_runs import TermRuns
@@ -456,7 +456,7 @@ class FileLedger:
 
     # ---- removing ----
 
-    def truncate(self, last_index: int) -> None:
+    def truncate(self, last_index: int, base_term: int = NO_TERM) -> None:
         if last_index >= self._log.last_index:
             return
         if last_index < self._log.first_index - 1:
@@ -466,6 +466,7 @@ class FileLedger:
             )
         if last_index < self._log.first_index and last_index >= 0:
             # An empty log that does not begin with entry 0 has to say where it goes on.
+            self._log.tell_base_term(base_term)
             self.reset(last_index, self._log.base_term, self._place(last_index + 1)[0])
             return
         with self._sync_lock, self._disk_lock:

@@ -90,6 +90,8 @@ class Follower:
     def _truncate(self, push: Push) -> int | None:
         member, index = self._member, push.prev_index
         # The term of the entry before a log can be forgotten, here or there.
+        if index == member.log.first_index - 1 and index <= self.verified:
+            member.log.tell_base_term(push.prev_term)
         unsaid = index <= self.verified and NO_TERM in (push.prev_term, member.log.term_at(index))
         if unsaid or member.last_is(index, push.prev_term):
             if index < member.commit_index:
@@ -97,6 +99,10 @@ class Follower:
             # What is verified is the leader's own: a TRUNCATE that came late must not take back what was
             # acknowledged since.
             self.verified = max(self.verified, index)
+            if self.verified < member.log.last_index and not member.log.knows(self.verified):
+                # Without a last entry whose term it knows this member would vote for anybody, also for who
+                # lacks what is committed.
+                return None
             member.cut(self.verified)
             return self.verified
         if push.entries is None or index <= member.commit_index:

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ledgermq.dledger.errors import CODE_NAMES
-from ledgermq.dledger.messages import Entries
+from ledgermq.dledger.messages import NO_TERM, Entries
 
 
 class LedgerError(Exception):
@@ -91,8 +91,9 @@ class Ledger(Protocol):
     def body(self, index: int) -> bytes:
         """Of one entry; raises as ``read`` does."""
 
-    def truncate(self, last_index: int) -> None:
-        """Durably remove all entries after ``last_index``. Raises LedgerError, OSError."""
+    def truncate(self, last_index: int, base_term: int = NO_TERM) -> None:
+        """Durably remove all entries after ``last_index``. ``base_term`` is the term of that one, if no entry
+        is left and the caller knows it. Raises LedgerError, OSError."""
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
         """Durably drop everything; the next entry follows ``last_index``, at ``next_pos``. Raises

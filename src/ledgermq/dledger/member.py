@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ledgermq.dledger.messages import (
+    NO_TERM,
     Commit,
     Effect,
     Message,
@@ -109,7 +110,7 @@ class Member:
             return
         self.log.truncate(last_index)
         self.persisted_index = min(self.persisted_index, last_index)
-        self.emit(Truncate(last_index))
+        self.emit(Truncate(last_index, self.log.base_term if last_index < self.log.first_index else NO_TERM))
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
         """Drop the log; what follows begins after ``last_index``, which counts as committed and durable."""

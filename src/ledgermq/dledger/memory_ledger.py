@@ -13,7 +13,7 @@ from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.entries import END, ENTRY_HEAD_BYTES, EntryScan, encode_bodies
 from ledgermq.dledger.file_positions import DATA_FILE_BYTES, check_reset, ended_earlier, fits
 from ledgermq.dledger.ledger import LedgerError
-from ledgermq.dledger.messages import NO_INDEX, Entries
+from ledgermq.dledger.messages import NO_INDEX, NO_TERM, Entries
 from ledgermq.dledger.term_runs import TermRuns
 
 
@@ -148,7 +148,7 @@ class MemoryLedger:
                 DLedgerCode.INDEX_OUT_OF_RANGE, f"entry {index}: the log ends at {self.last_index}"
             )
 
-    def truncate(self, last_index: int) -> None:
+    def truncate(self, last_index: int, base_term: int = NO_TERM) -> None:
         if last_index >= self.last_index:
             return
         if last_index < self.first_index - 1:
@@ -158,6 +158,7 @@ class MemoryLedger:
             )
         if last_index < self.first_index:
             self._start_pos = self._entries[0][0]
+            self._log.tell_base_term(base_term)
         del self._entries[last_index + 1 - self.first_index :]
         self._log.truncate(last_index)
 

@@ -175,6 +175,8 @@ class Truncate(msgspec.Struct, frozen=True):
     """Durably remove all entries after ``last_index``; drop every message held by SendAfterPersist."""
 
     last_index: int
+    base_term: int = NO_TERM
+    """When no entry is left: the term of ``last_index``, which the ledger may not know."""
 
 
 class Reset(msgspec.Struct, frozen=True):

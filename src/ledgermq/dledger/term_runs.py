@@ -53,6 +53,11 @@ class TermRuns:
             return self.base_term != NO_TERM or index < 0
         return self.first_index <= index <= self.last_index
 
+    def tell_base_term(self, term: int) -> None:
+        """Somebody who knows it says the term of the entry before the first one."""
+        if self.base_term == NO_TERM and self.first_index > 0:
+            self.base_term = term
+
     def append(self, last_index: int, runs: Sequence[tuple[int, int]]) -> None:
         """Entries up to ``last_index`` follow, the first of ``runs`` starting behind the log's end."""
         for start, term in runs:

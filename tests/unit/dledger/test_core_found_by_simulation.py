@@ -135,7 +135,28 @@ def test_a_leader_that_forgot_a_term_believes_who_installed_its_snapshot():
 def test_a_truncate_at_an_entry_of_a_forgotten_term_is_done():
     core = new_core(first_index=10, last_index=12, base_term=1)
     core.receive(1, "n1", Push(PushKind.TRUNCATE, 2, 9, NO_TERM, -1))
-    assert [effect for effect in take_all(core) if isinstance(effect, Truncate)] == [Truncate(9)]
+    assert [effect for effect in take_all(core) if isinstance(effect, Truncate)] == [Truncate(9, 1)]
+
+
+def test_a_member_whose_log_is_cut_to_nothing_knows_whom_to_vote_for():
+    # Seed 27525 of brokers: the term of the entry before a trimmed log was forgotten with a restart. When all
+    # that was left was cut, the member voted for one that lacked what it had committed.
+    core = new_core(first_index=10, last_index=12)
+    core.receive(1, "n1", Push(PushKind.TRUNCATE, 3, 9, 2, 9))
+    effects = take_all(core)
+    assert [effect for effect in effects if isinstance(effect, Truncate)] == [Truncate(9, 2)]
+    core.receive(5000, "n2", VoteRequest(4, 20, 1))
+    (vote,) = [message for message in sent(take_all(core)) if isinstance(message, VoteReply)]
+    assert vote.result is VoteResult.REJECT_EXPIRED_LEDGER_TERM
+
+
+def test_a_log_is_not_cut_to_nothing_while_nobody_knows_its_last_term():
+    core = new_core(first_index=10, last_index=12)
+    core.receive(1, "n1", Push(PushKind.TRUNCATE, 3, 9, NO_TERM, 9))
+    effects = take_all(core)
+    assert not [effect for effect in effects if isinstance(effect, Truncate)]
+    (reply,) = [message for message in sent(effects) if isinstance(message, PushReply)]
+    assert reply.code == DLedgerCode.INCONSISTENT_STATE
 
 
 def test_a_preferred_member_that_does_not_take_the_leadership_stops_nobody_for_long():

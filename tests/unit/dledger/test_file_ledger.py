@@ -16,6 +16,7 @@ from ledgermq.dledger.codes import DLedgerCode
 from ledgermq.dledger.entries import FILLER, FILLER_FILE, EntryHead, IndexUnit
 from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import LedgerError
+from ledgermq.dledger.messages import NO_TERM
 from ledgermq.testing.simulation.disk import SimDisk
 
 
@@ -213,6 +214,20 @@ def test_a_cut_log_begins_elsewhere_only_with_a_filler():
     assert (ledger.first_index, ledger.last_index, ledger.end_pos) == (first, first - 1, pos)
     ledger.append(entries(first, 2, pos, b"again"))
     assert ledger.body(first) == b"again"
+
+
+def test_a_log_that_is_cut_to_nothing_keeps_the_term_that_it_is_told():
+    """After a restart it has forgotten the term of what retention has removed."""
+    disk, ledger = filled()
+    first = ledger.delete_before(15)
+    ledger.close()
+    ledger = opened(disk)
+    assert ledger.base_term == NO_TERM
+    ledger.truncate(first - 1, 1)
+    assert ledger.last_term == 1
+    ledger.close()
+    ledger = opened(disk)
+    assert (ledger.last_index, ledger.last_term) == (first - 1, 1)
 
 
 def test_retention_sees_data_files():

@@ -50,9 +50,9 @@ class _WatchedLedger(FileLedger):
 
     durable_index = NO_INDEX
 
-    def truncate(self, last_index: int) -> None:
+    def truncate(self, last_index: int, base_term: int = NO_TERM) -> None:
         self.durable_index = min(self.durable_index, last_index)
-        super().truncate(last_index)
+        super().truncate(last_index, base_term)
 
     def reset(self, last_index: int, last_term: int, next_pos: int) -> None:
         self.durable_index = NO_INDEX

@@ -167,7 +167,7 @@ class ModelLedger:
         self.end_flush()
         return covered
 
-    def truncate(self, last_index: int) -> None:
+    def truncate(self, last_index: int, base_term: int = NO_TERM) -> None:
         self._sync_possible()
         self._fuse.step()
         keep = last_index + 1 - self.first_index

@@ -485,7 +485,7 @@ class SimNode:
 
     def _truncate(self, effect: Truncate) -> None:
         self._checks.truncated(self.id, effect.last_index, self.applied_index)
-        self._ledger.truncate(effect.last_index)
+        self._ledger.truncate(effect.last_index, effect.base_term)
         self._cut()
 
     def _reset(self, effect: Reset) -> None:
