@@ -554,7 +554,7 @@ class Broker:
             # Without an answer in time it goes on as after a crash.
             with suppress(PeerError, TimeoutError):
                 async with asyncio.timeout(HAND_OVER_SECONDS_MAX):
-                    for _ in ("what is under way", "what has come since"):
+                    for _ in range(2):  # What is under way, then what has come since.
                         self._metadata.log_offsets()
                         await self.files.save(OFFSETS_FILE)
         await group.hand_over()

@@ -193,6 +193,7 @@ class GroupMember:
         self.on_pause: Callable[[], None] = _nothing
         self.on_follow: Callable[[], None] = _nothing
         self._elected = False
+        """The member leads its group, and may not know all of its log yet."""
         self._leader = False
         """It has been taken for the master, and nobody has heard otherwise."""
         self._broker_settings = settings

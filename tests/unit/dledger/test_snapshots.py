@@ -140,8 +140,8 @@ def test_a_snapshot_is_closed_whenever_its_sending_is_given_up() -> None:
         sender = SnapshotSender(1, Mock(), Mock())
         sender.start(opened, Mock(), 0)
         sender.cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the task ends
+        await asyncio.sleep(0)  # who listens for that is called
         opened.close.assert_called_once_with()
 
     asyncio.run(scenario())

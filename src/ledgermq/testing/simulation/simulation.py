@@ -8,6 +8,7 @@ ends, and the group must elect a leader, commit what is proposed, and agree ever
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -30,6 +31,8 @@ from ledgermq.testing.simulation.network import Network
 from ledgermq.testing.simulation.node import SimNode, Surroundings
 from ledgermq.testing.simulation.queue_checks import QueueChecks
 from ledgermq.testing.simulation.weather import Weather
+
+log: Final = logging.getLogger("ledgermq.testing")
 
 CALM_SECONDS_MAX: Final = 12
 """Messages of the time of trouble may still come in for four of them."""
@@ -215,7 +218,8 @@ class Simulation:
             calm_ms = self._come_to_rest()
         except Violation as broken:
             violation = str(broken)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this seed has found it
+        except Exception as error:  # whatever it is, this seed has found it
+            log.exception("an error in the run, or in what checks it")
             violation = f"{type(error).__name__}: {error}"
         return self._outcome(violation, calm_ms)
 
