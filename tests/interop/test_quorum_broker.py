@@ -376,13 +376,12 @@ def test_the_store_of_a_master_becomes_a_group(
         broker.start()
         try:
             driver.wait_for_broker(quorum.namesrv, GROUP)
-            driver.new_topic(Cluster(quorum.name_server, broker), "old", 2)
+            alone = Cluster(quorum.name_server, broker)
+            driver.new_topic(alone, "old", 2)
             send(driver, quorum, "old", [message(f"read {i}", keys=f"key-{i}") for i in range(40)])
             with driver.push_consumer(quorum.namesrv, "old-c", {"old": "*"}) as consumer:
                 assert len(consumer.poll(40)) == 40
-            eventually(
-                lambda: [driver.committed(quorum.namesrv, "old-c", queue) for queue in queues] == [20, 20]
-            )
+            driver.check_all_consumed(alone, "old-c", queues)
             send(driver, quorum, "old", [message(f"unread {i}") for i in range(10)])
             broker.stop()
         finally:

@@ -214,7 +214,12 @@ class Session:
                 more = consumer.poll(1)
                 assert more, f"only {received}"
                 received += Counter(m.body.decode() for m in more)
-        assert received == expected if how == "clean" else received >= expected
+        if how == "clean":
+            assert received == expected
+        else:
+            assert received >= expected
+        queues = [Queue("events", self.cluster.broker.name, queue_id) for queue_id in range(2)]
+        self.driver.check_all_consumed(self.cluster, "store-events", queues)
 
 
 @pytest.fixture(params=HANDOVERS, ids=lambda pair: f"{pair[0]}-{pair[1]}")

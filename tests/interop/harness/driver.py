@@ -248,6 +248,18 @@ class Driver:
     def commit(self, namesrv: str, group: str, queue: Queue, offset: int) -> None:
         self.call("queue.commit", namesrv=namesrv, group=group, **queue.args(), offset=offset)
 
+    def check_all_consumed(self, cluster: Cluster, group: str, queues: Iterable[Queue]) -> None:
+        """The group, whose consumers have stopped, holds the end of each queue at the broker.
+
+        A pull carries the group's progress too, and a Java broker that handles one after the consumer's last
+        report, on another thread, goes back to what the pull said. It is told the end once more.
+        """
+        for each in queues:
+            end = self.offsets(cluster.namesrv, each)[1]
+            if cluster.broker.maker == "java":
+                self.commit(cluster.namesrv, group, each, end)
+            assert self.committed(cluster.namesrv, group, each) == end, each
+
     def query_key(self, namesrv: str, topic: str, key: str, count: int = 64) -> list[Received]:
         return _messages(self.call("admin.queryKey", namesrv=namesrv, topic=topic, key=key, count=count))
 

@@ -127,14 +127,19 @@ def eventually(look: Callable[[], T | None], timeout_s: float = 20, *, what: str
         time.sleep(0.05)
 
 
+_given_away: set[int] = set()  # by `free_port`; whoever asked may not listen there yet
+
+
 def free_port(*, neighbours: Sequence[int] = ()) -> int:
-    """A port that is free on loopback now, as are those at the distances `neighbours` from it.
+    """A port that is free on loopback now, as are those at the distances `neighbours` from it; none twice.
 
     Below the ephemeral range, so that no outgoing connection takes it between this and its use.
     """
     while True:
         port = random.randrange(15_000, 32_000)
-        if all(_is_free(port + distance) for distance in (0, *neighbours)):
+        ports = {port, *(port + distance for distance in neighbours)}
+        if not ports & _given_away and all(_is_free(each) for each in ports):
+            _given_away.update(ports)
             return port
 
 

@@ -311,11 +311,7 @@ def new_quorum(
     names = NameServer(name_server, folder / "namesrv", java)
     loop = LoopThread()
     ids = [f"n{i}" for i in range(len(makers))]
-    ports: dict[str, int] = {}
-    for id in ids:
-        ports[id] = free_port()
-        while list(ports.values()).count(ports[id]) > 1:
-            ports[id] = free_port()
+    ports = {id: free_port() for id in ids}
     proxies: dict[tuple[str, str], Cuttable] = {}
     for sender in ids if links else ():
         for receiver in ids:
