@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.interop.harness.programs import Program, accepts_connections, eventually, free_port
+from tests.interop.harness.programs import Program, accepts_connections, eventually
+from tests.ports import free_port
 
 from bench import wire
 

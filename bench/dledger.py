@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.interop.harness.programs import Program, accepts_connections, eventually, free_port
+from tests.interop.harness.programs import Program, accepts_connections, eventually
+from tests.ports import free_port
 
 from bench import dledger_load, procfs
 from bench.brokers import Java, Side, exit_on_sigterm

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.interop.harness.programs import Program, eventually, free_port
+from tests.interop.harness.programs import Program, eventually
+from tests.ports import free_port
 
 from bench import wire
 from bench.brokers import JAVA_BROKER_OPTIONS, JAVA_HEAP, Java, broker_argv, start_name_server

@@ -4,14 +4,13 @@ The package under test is the one installed in the running environment: the chec
 with compiled modules in .venv-compiled. LEDGERMQ_TEST_BUILD (``interpreted`` or ``compiled``) says which one
 is meant, so that a run never tests the other by accident.
 
-Hypothesis tries the same examples each time. To look for new ones: ``pytest --hypothesis-profile=default``.
+Hypothesis tries the same examples each time; HYPOTHESIS_PROFILE=explore looks for new ones.
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import settings
 
@@ -20,10 +19,7 @@ from ledgermq.runtime.build import is_compiled, version_line
 
 SOURCES = Path(__file__).parents[1] / "src" / "ledgermq"
 
-hypothesis.settings.load_profile("ci")
-
-
-# The same examples in every run; HYPOTHESIS_PROFILE=explore looks for new ones. A busy machine is no failure.
+# A busy machine is no failure.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

@@ -20,7 +20,8 @@ import pytest
 from tests.interop.harness.cluster import ledgermq, tracebacks
 from tests.interop.harness.cuttable import Cuttable
 from tests.interop.harness.history import History, Operation, Porcupine
-from tests.interop.harness.programs import Program, free_port
+from tests.interop.harness.programs import Program
+from tests.ports import free_port
 
 from ledgermq.dledger.client import DLedgerClient
 from ledgermq.dledger.errors import DLedgerError, NoLeaderError, NotFoundError, RefusedError, UncertainError

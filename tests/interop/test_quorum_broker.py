@@ -19,8 +19,9 @@ from tests.interop.harness.cluster import Broker, Cluster, JavaPrograms, Maker, 
 from tests.interop.harness.driver import Driver, Queue, Received, message
 from tests.interop.harness.load import running_load
 from tests.interop.harness.member_files import check_equal_stores
-from tests.interop.harness.programs import eventually, free_port
+from tests.interop.harness.programs import eventually
 from tests.interop.harness.quorum import GROUP, SMALL_INDEX, Member, Quorum, new_quorum
+from tests.ports import free_port
 
 Unique = Callable[[str], str]
 StartQuorum = Callable[..., Quorum]

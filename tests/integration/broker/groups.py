@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.integration.broker.asking import Asked, settings_for
+from tests.ports import free_port
 
 from ledgermq.broker.broker import Broker
 
 SECONDS_MAX = 40
-
-
-def free_ports(count: int) -> list[int]:
-    bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in bound]
-    for one in bound:
-        one.close()
-    return ports
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -38,11 +30,9 @@ class BrokerGroup:
         self.folder = folder
         self.ids = [f"n{number}" for number in range(size)]
         self.running: dict[str, Asked] = {}
-        ports = free_ports(size)
-        peers = zip(self.ids, ports, strict=True)
         self._store = {
             "enable_dleger_commit_log": True,
-            "dleger_peers": ";".join(f"{member}-127.0.0.1:{port}" for member, port in peers),
+            "dleger_peers": ";".join(f"{member}-127.0.0.1:{free_port()}" for member in self.ids),
             "flush_disk_type": "SYNC_FLUSH",
             **store,
         }

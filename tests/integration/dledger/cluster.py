@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 from ledgermq.dledger.codes import DLedgerCode, Role
 from ledgermq.dledger.json_messages import split_entries
 from ledgermq.dledger.member import Refused
@@ -43,8 +45,8 @@ class Cluster:
         **settings: Any,
     ) -> None:
         self.ids = [f"n{number}" for number in range(size)]
-        self._sockets = {member: bind("127.0.0.1", 0) for member in self.ids}
-        self.ports = {member: self._sockets[member].getsockname()[1] for member in self.ids}
+        self.ports = {member: free_port() for member in self.ids}
+        self._sockets = {member: bind("127.0.0.1", port) for member, port in self.ports.items()}
         self.peers = ";".join(f"{member}-127.0.0.1:{self.ports[member]}" for member in self.ids)
         self._folder = folder
         self._groups = groups

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.interop.harness import toolchain
-from tests.interop.harness.programs import Program, accepts_connections, eventually, free_port
+from tests.interop.harness.programs import Program, accepts_connections, eventually
+from tests.ports import free_port
 
 from ledgermq.testing.local_broker import ANY_DISK
 

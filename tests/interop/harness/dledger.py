@@ -23,7 +23,8 @@ from tests.interop.harness.cluster import (
     wait_until_listening,
 )
 from tests.interop.harness.driver import Driver
-from tests.interop.harness.programs import Program, eventually, free_port
+from tests.interop.harness.programs import Program, eventually
+from tests.ports import free_port
 
 from ledgermq.dledger.client import Appended, DLedgerClient, GroupMetadata
 from ledgermq.dledger.errors import DLedgerError, UncertainError

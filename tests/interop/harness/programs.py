@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import random
 import re
 import shutil
 import signal
@@ -125,31 +124,6 @@ def eventually(look: Callable[[], T | None], timeout_s: float = 20, *, what: str
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout_s} s, last seen {found!r}")
         time.sleep(0.05)
-
-
-_given_away: set[int] = set()  # by `free_port`; whoever asked may not listen there yet
-
-
-def free_port(*, neighbours: Sequence[int] = ()) -> int:
-    """A port that is free on loopback now, as are those at the distances `neighbours` from it; none twice.
-
-    Below the ephemeral range, so that no outgoing connection takes it between this and its use.
-    """
-    while True:
-        port = random.randrange(15_000, 32_000)
-        ports = {port, *(port + distance for distance in neighbours)}
-        if not ports & _given_away and all(_is_free(each) for each in ports):
-            _given_away.update(ports)
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def accepts_connections(address: str) -> bool:

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from tests.interop.harness.cluster import Broker, JavaPrograms, Maker, NameServer
 from tests.interop.harness.cuttable import Cuttable
 from tests.interop.harness.driver import Driver, JavaError, Queue
-from tests.interop.harness.programs import eventually, free_port
+from tests.interop.harness.programs import eventually
+from tests.ports import free_port
 
 from ledgermq.dledger.client import DLedgerClient
 from ledgermq.dledger.errors import DLedgerError
