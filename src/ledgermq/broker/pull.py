@@ -282,7 +282,7 @@ class PullHandlers:
         return self._answer_or_park(pull, queue, result)
 
     def _answer_or_park(self, pull: Pull, queue: ConsumeQueue, result: GetResult) -> Command | None:
-        code = code_of(result.status, pull.offset)
+        code = self._code(pull, result)
         if result.count == 0:
             self._missed.add(0, 0)
         # OFFSET_FOUND_NULL: a queue file is missing, the consumer has to go on behind it at once.
@@ -290,6 +290,16 @@ class PullHandlers:
         if waits and self._park(pull, queue):
             return None
         return self._answer(pull, result, code)
+
+    def _code(self, pull: Pull, result: GetResult) -> int:
+        """The response code. A slave may lack what its master has, before its first message or behind its
+        last one: it moves nobody, and the consumer asks the master."""
+        code = code_of(result.status, pull.offset)
+        moves = code == ResponseCode.PULL_OFFSET_MOVED or result.status is GetStatus.OFFSET_FOUND_NULL
+        if moves and self._offsets.following:
+            result.next_offset = pull.offset
+            return ResponseCode.PULL_RETRY_IMMEDIATELY
+        return code
 
     def _park(self, pull: Pull, queue: ConsumeQueue) -> bool:
         header = pull.header
@@ -349,7 +359,7 @@ class PullHandlers:
         except OSError as error:
             pull.connection.reply(pull.command, _unreadable(queue, error))
             return True
-        code = code_of(result.status, pull.offset)
+        code = self._code(pull, result)
         if code == ResponseCode.PULL_NOT_FOUND:
             return False
         pull.connection.reply(pull.command, self._answer(pull, result, code))
@@ -368,7 +378,7 @@ class PullHandlers:
         except OSError as error:
             pull.connection.reply(pull.command, _unreadable(queue, error))
             return
-        code = code_of(result.status, pull.offset)
+        code = self._code(pull, result)
         if code == ResponseCode.PULL_NOT_FOUND and pull.offset != pull.header.queue_offset:
             # What came meanwhile matched no tag: the consumer goes on behind it.
             code = ResponseCode.PULL_RETRY_IMMEDIATELY

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run, settings_for
 from tests.integration.broker.groups import BrokerGroup, group_of, until
-from tests.integration.broker.messages import bodies, pulled, refused, sent, unit
+from tests.integration.broker.messages import bodies, pull, pulled, refused, sent, unit
 
 from ledgermq.broker.broker import Broker
 from ledgermq.broker.metadata_records import OffsetsRecord, TopicsRecord
@@ -140,6 +140,33 @@ def test_a_slave_knows_its_consumers_and_leaves_their_offsets_to_the_master(tmp_
                 code, remark = await slave.refused(request, topic=TOPIC, **fields)
                 assert code == ResponseCode.SERVICE_NOT_AVAILABLE
                 assert "offsets are changed by the leader" in remark
+
+    run(test(), 60)
+
+
+def test_a_slave_moves_no_consumer_to_what_it_has_itself(tmp_path: Path) -> None:
+    """It may be behind its master, or begin behind it; the offset that a stock client is told becomes the
+    group's."""
+
+    async def test() -> None:
+        async with group_of(tmp_path) as group:
+            master = await group.master()
+            await master.create_topic()
+            await master.create_group()
+            for n in range(5):
+                await sent(master, body=b"%d" % n)
+            await group.settled()
+            slave = next(asked for asked in group.running.values() if asked is not master)
+            queue = slave.broker.store.find_queue(TOPIC.encode(), 0)
+            assert queue is not None
+            queue.min_offset = 3  # as behind a snapshot
+            for queue_id, offset in (0, 7), (0, 1), (1, 2):  # behind its end, before its begin, in no queue
+                answer = await pull(slave, queue_id=queue_id, offset=offset)
+                assert answer.code == ResponseCode.PULL_RETRY_IMMEDIATELY
+                assert answer.ext["nextBeginOffset"] == str(offset)
+                assert answer.ext["suggestWhichBrokerId"] == "0"
+            assert (await pull(master, offset=7)).code == ResponseCode.PULL_OFFSET_MOVED
+            assert len(await pulled(slave, offset=3)) == 2
 
     run(test(), 60)
 
