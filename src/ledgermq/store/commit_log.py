@@ -349,7 +349,11 @@ class CommitLog:
         grown: list[ConsumeQueue] = []
         for queue in waiting:
             before = queue.max_offset
-            if queue.confirm(offset):
+            try:
+                all_seen = queue.confirm(offset)
+            except OSError:
+                all_seen = False  # Its units cannot be read; a flush that covers all of them needs none.
+            if all_seen:
                 queue.unconfirmed = False
             else:
                 self._unconfirmed.append(queue)

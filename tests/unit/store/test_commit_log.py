@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from contextlib import suppress
 
@@ -271,6 +272,31 @@ def test_confirming_reads_units_that_went_to_files_meanwhile():
     for n, end in enumerate(ends):
         store.log.confirm(end)
         assert queue.max_offset == n + 1
+
+
+def test_units_that_cannot_be_read_hide_no_message_for_long(monkeypatch: pytest.MonkeyPatch):
+    disk = SimDisk(0)
+    store = opened(disk, flush_disk_type="SYNC_FLUSH")
+    queue = store.queue(b"T", 0)
+    put(store)
+    store.log.commit_pending()
+    first_end = store.log.written
+    put(store)
+    put(store, queue_id=1)
+    store.log.commit_pending()
+    store.upkeep(BEGIN_MS)
+
+    def unreadable(fd: int, size: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "pread", unreadable)
+        assert store.log.confirm(first_end) == []
+    put(store)
+    store.log.commit_pending()
+    grown = store.log.confirm(store.log.flush())
+    assert [(int(q.queue_id), int(q.max_offset)) for q in grown] == [(0, 3), (1, 1)]
+    assert bodies(store, queue) == [b"body"] * 3
 
 
 def test_tails_are_written_in_rounds():
