@@ -39,7 +39,7 @@ def applied_before_it_is_committed(patch: pytest.MonkeyPatch) -> None:
 
     def eager(self: Leading) -> None:
         propose(self)
-        self._machine.apply(self._machine.applied_index + 1, self._node.ledger.last_index)
+        self._machine.apply(self._machine.applied_index + 1, self._member.ledger.last_index)
 
     patch.setattr(Leading, "_propose", eager)
 
@@ -48,19 +48,18 @@ def leads_before_its_own_term(patch: pytest.MonkeyPatch) -> None:
     """A leader takes messages although its log does not end with an entry of its term."""
 
     def look(self: Leading) -> None:
-        node = self._node
-        applied = node.applied_index == node.ledger.last_index
-        if not self._machine.leading and node.running.role is Role.LEADER and applied:
-            self._machine.lead(node.running.term)
+        member = self._member
+        applied = member.applied_index == member.ledger.last_index
+        if not self._machine.leading and member.core.role is Role.LEADER and applied:
+            self._machine.lead(member.core.term)
 
     patch.setattr(Leading, "look", look)
 
 
 def leads_before_everything_is_applied(patch: pytest.MonkeyPatch) -> None:
     def look(self: Leading) -> None:
-        node = self._node
-        core = node.running
-        in_term = node.ledger.last_term == core.term
+        core = self._member.core
+        in_term = self._member.ledger.last_term == core.term
         if not self._machine.leading and core.role is Role.LEADER and in_term:
             self._machine.lead(core.term)
 
@@ -74,10 +73,10 @@ def leads_on_after_a_refusal(patch: pytest.MonkeyPatch) -> None:
         if not bodies:
             return
         try:
-            self._node.propose_now(bodies)
+            self._member.propose_now(bodies)
         except Refused:
             return
-        self._checks.foreseen(self._node.id, foreseen_end, self._node.ledger.end_pos)
+        self._checks.foreseen(self._node.id, foreseen_end, self._member.ledger.end_pos)
 
     patch.setattr(Leading, "_propose", propose)
 

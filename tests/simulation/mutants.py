@@ -27,26 +27,26 @@ from ledgermq.dledger.messages import (
 )
 from ledgermq.dledger.progress import ProgressState
 from ledgermq.testing.simulation.faults import Faults
-from ledgermq.testing.simulation.node import SimNode
+from ledgermq.testing.simulation.member import SimMember
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def vote_not_persisted(patch: pytest.MonkeyPatch) -> None:
-    def save_state(self: SimNode, effect: SaveState) -> None:
-        self._ledger.save_state(effect.term, NOBODY)
+    def save_state(self: SimMember, effect: SaveState) -> None:
+        self.ledger.save_state(effect.term, NOBODY)
         self._held.drop()
         self._checks.saved(self.id, effect.term, effect.vote)
 
-    patch.setattr(SimNode, "_save_state", save_state)
+    patch.setattr(SimMember, "_save_state", save_state)
 
 
 def term_not_persisted(patch: pytest.MonkeyPatch) -> None:
-    def save_state(self: SimNode, effect: SaveState) -> None:
+    def save_state(self: SimMember, effect: SaveState) -> None:
         self._held.drop()
         self._checks.saved(self.id, effect.term, effect.vote)
 
-    patch.setattr(SimNode, "_save_state", save_state)
+    patch.setattr(SimMember, "_save_state", save_state)
 
 
 def two_votes_in_a_term(patch: pytest.MonkeyPatch) -> None:
@@ -115,26 +115,26 @@ def leader_counts_what_it_has_not_fsynced(patch: pytest.MonkeyPatch) -> None:
 
 
 def ack_before_fsync(patch: pytest.MonkeyPatch) -> None:
-    def at_once(self: SimNode, effect: SendAfterPersist) -> None:
+    def at_once(self: SimMember, effect: SendAfterPersist) -> None:
         self.send(Send(effect.to, effect.message))
 
-    patch.setattr(SimNode, "_send_after_persist", at_once)
+    patch.setattr(SimMember, "_send_after_persist", at_once)
 
 
 def old_fsync_believed_after_a_cut(patch: pytest.MonkeyPatch) -> None:
     """The driver does not know that the log was cut meanwhile, and the core does not ask for the term."""
-    cut, persisted = SimNode._cut, Core.persisted
+    cut, persisted = SimMember._cut, Core.persisted
 
     def believing(self: Core, index: int, term: int) -> None:
         index = min(index, self.last_index)
         persisted(self, index, self.term_at(index))
 
-    def forgetful(self: SimNode) -> None:
+    def forgetful(self: SimMember) -> None:
         stale = self._flush_stale
         cut(self)
         self._flush_stale = stale
 
-    patch.setattr(SimNode, "_cut", forgetful)
+    patch.setattr(SimMember, "_cut", forgetful)
     patch.setattr(Core, "persisted", believing)
 
 

@@ -16,6 +16,7 @@ from ledgermq.testing.simulation.broker_machine import BrokerMachine, SimMessage
 from ledgermq.testing.simulation.queue_checks import QueueChecks
 
 if TYPE_CHECKING:
+    from ledgermq.testing.simulation.member import SimMember
     from ledgermq.testing.simulation.node import SimNode
 
 _LOOK_AGAIN_US: Final = 50_000
@@ -24,8 +25,9 @@ _LOOK_AGAIN_US: Final = 50_000
 class Leading:
     """One life of a member with a broker's store."""
 
-    def __init__(self, node: SimNode, machine: BrokerMachine, checks: QueueChecks) -> None:
+    def __init__(self, node: SimNode, member: SimMember, machine: BrokerMachine, checks: QueueChecks) -> None:
         self._node = node
+        self._member = member
         self._machine = machine
         self._checks = checks
         self._scheduled = False
@@ -58,18 +60,18 @@ class Leading:
         if not bodies:
             return  # The leadership was lost meanwhile.
         try:
-            self._node.propose_now(bodies)
+            self._member.propose_now(bodies)
         except Refused:
             self.refused()
             return
-        ledger = self._node.ledger
+        ledger = self._member.ledger
         self._checks.foreseen(self._node.id, foreseen_end, ledger.end_pos)
         self._turns.append((ledger.last_index, ledger.last_term, told))
 
     def applied(self) -> None:
         """Who waits for what is applied now is told."""
-        ledger = self._node.ledger
-        while self._turns and self._turns[0][0] <= self._node.applied_index:
+        ledger = self._member.ledger
+        while self._turns and self._turns[0][0] <= self._member.applied_index:
             index, term, told = self._turns.popleft()
             if ledger.term_at(index) == term:
                 for tell in told:
@@ -90,22 +92,22 @@ class Leading:
     def _look_again(self) -> None:
         self._looks_again = False
         self.look()
-        if not self._machine.leading and self._node.running.role is Role.LEADER:
+        if not self._machine.leading and self._member.core.role is Role.LEADER:
             self.refused()
 
     def role_changed(self) -> None:
-        if self._node.running.role is not Role.LEADER:
+        if self._member.core.role is not Role.LEADER:
             self._machine.follow()
         self.look()
 
     def look(self) -> None:
-        node, machine = self._node, self._machine
-        core, ledger = node.running, node.ledger
+        member, machine = self._member, self._machine
+        core, ledger = member.core, member.ledger
         in_term = ledger.last_term == core.term
         if (
             not machine.leading
             and core.role is Role.LEADER
             and in_term
-            and node.applied_index == ledger.last_index
+            and member.applied_index == ledger.last_index
         ):
             machine.lead(core.term)

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, TypeVarTuple
 
 import msgspec
 
@@ -25,12 +25,16 @@ from ledgermq.testing.simulation.checks import Checks, Violation
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults, draw_faults, with_broker
 from ledgermq.testing.simulation.file_storage import DATA_DIRECTORY, FileStorage
+from ledgermq.testing.simulation.leading import Leading
 from ledgermq.testing.simulation.machine import ChecksumMachine
+from ledgermq.testing.simulation.member import SimMember, Surroundings
 from ledgermq.testing.simulation.model_ledger import Fuse, ModelLedger
 from ledgermq.testing.simulation.network import Network
-from ledgermq.testing.simulation.node import SimNode, Surroundings
+from ledgermq.testing.simulation.node import SimNode
 from ledgermq.testing.simulation.queue_checks import QueueChecks
 from ledgermq.testing.simulation.weather import Weather
+
+Ts = TypeVarTuple("Ts")
 
 log: Final = logging.getLogger("ledgermq.testing")
 
@@ -157,7 +161,7 @@ class Simulation:
     def _deliver(self, sender: str, receiver: str, message: Message) -> None:
         if self.faults.files:
             _, sender, message = decode_native(encode_native("g0", sender, message))
-        self._by_id[receiver].receive(sender, message)
+        self._by_id[receiver].tell(SimMember.receive, sender, message)
 
     def _holders(self, index: int, term: int) -> int:
         written = self.faults.page_cache
@@ -179,9 +183,9 @@ class Simulation:
         if self.faults.broker and random.random() < 0.2:
             self._administered += 1
             kind = "Bills" if random.random() < _DELETIONS else random.choice(_KINDS)
-            node.administer(kind, self._administered)
+            self._broker_takes(node, Leading.administer, kind, self._administered)
         elif random.random() < 0.3:
-            node.read()
+            node.tell(SimMember.read, self.checks.seen_index)
         else:
             self._propose(node, random.choice((1, 1, 1, 2, 5)))
         self.events.after(random.randrange(2 * self._rate_us), self._client_acts)
@@ -194,7 +198,7 @@ class Simulation:
         if self.faults.files:
             bodies = [body + b" " * self.random.choice((0, 0, 20, 600)) for body in bodies]
         self._proposed += count
-        node.propose(bodies)
+        node.tell(SimMember.propose, bodies)
 
     def _send(self, node: SimNode, count: int) -> None:
         random = self.random
@@ -203,7 +207,12 @@ class Simulation:
             for number in range(self._proposed, self._proposed + count)
         ]
         self._proposed += count
-        node.send_messages(messages)
+        self._broker_takes(node, Leading.gather, messages)
+
+    def _broker_takes(self, node: SimNode, request: Callable[[Leading, *Ts], None], *args: *Ts) -> None:
+        """A broker's client asks for this."""
+        if node.member is not None and node.member.leading is not None:
+            node.take(request, node.member.leading, *args)
 
     # ---- the run ----
 
@@ -244,7 +253,7 @@ class Simulation:
             elif leaders and self.events.now_us - asked_us >= ask_us:
                 asked_us = self.events.now_us
                 self._propose(self.random.choice(leaders), 1)
-                leaders[-1].read()
+                leaders[-1].tell(SimMember.read, self.checks.seen_index)
         states = ", ".join(_describe(node) for node in self.nodes)
         raise Violation("the group comes to rest", f"after {calm_seconds_max} calm seconds: {states}")
 

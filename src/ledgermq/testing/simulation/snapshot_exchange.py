@@ -15,6 +15,7 @@ from ledgermq.testing.simulation.checks import Violation
 from ledgermq.testing.simulation.machine import NO_SNAPSHOT, Snapshot
 
 if TYPE_CHECKING:
+    from ledgermq.testing.simulation.member import SimMember
     from ledgermq.testing.simulation.node import SimNode
 
 _PIECE_BYTES: Final = 8
@@ -33,8 +34,9 @@ class _Sending(msgspec.Struct):
 class SnapshotExchange:
     """One life of one member. ``received`` is the last snapshot that came whole."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: SimNode, member: SimMember) -> None:
         self._node = node
+        self._member = member
         self._sending: dict[str, _Sending] = {}
         self._receiving: tuple[str, int, int] | None = None
         self._pieces = bytearray()
@@ -44,9 +46,9 @@ class SnapshotExchange:
 
     def send(self, effect: SendSnapshot) -> None:
         node = self._node
-        if node.snapshot.last_index < node.ledger.first_index - 1:
+        if node.snapshot.last_index < self._member.ledger.first_index - 1:
             raise Violation(
-                "core and ledger agree", f"{node.id} has no snapshot before {node.ledger.first_index}"
+                "core and ledger agree", f"{node.id} has no snapshot before {self._member.ledger.first_index}"
             )
         self._sending[effect.to] = sending = _Sending(effect.term, node.snapshot)
         self._send_piece(effect.to, sending)
@@ -63,14 +65,14 @@ class SnapshotExchange:
             data=snapshot.data[sending.offset : sending.offset + piece_bytes],
             done=sending.offset + piece_bytes >= len(snapshot.data),
         )
-        self._node.send(Send(to, piece))
+        self._member.send(Send(to, piece))
         self._node.later(_PATIENCE_US, self._again, to, sending, sending.offset)
 
     def _again(self, to: str, sending: _Sending, offset: int) -> None:
         if self._sending.get(to) is not sending or sending.offset != offset:
             return
         sending.tries += 1
-        if sending.tries > _TRIES or self._node.running.term != sending.term:
+        if sending.tries > _TRIES or self._member.core.term != sending.term:
             self._ends(to, sending, ok=False)
         else:
             self._send_piece(to, sending)
@@ -88,9 +90,9 @@ class SnapshotExchange:
 
     def _ends(self, to: str, sending: _Sending, ok: bool) -> None:
         del self._sending[to]
-        node = self._node
-        if node.running.term == sending.term:
-            node.running.snapshot_sent(node.now_ms(), to, ok)
+        core = self._member.core
+        if core.term == sending.term:
+            core.snapshot_sent(self._node.now_ms(), to, ok)
 
     # ---- receiving ----
 
@@ -109,7 +111,7 @@ class SnapshotExchange:
             reply = InstallSnapshotReply(
                 piece.term, DLedgerCode.SUCCESS, piece.last_index, len(self._pieces), False
             )
-            self._node.send(Send(effect.sender, reply))
+            self._member.send(Send(effect.sender, reply))
 
     def _durable(self, piece: InstallSnapshot, data: bytes) -> None:
         node = self._node
@@ -119,4 +121,4 @@ class SnapshotExchange:
             node.snapshot = self.received
         node.fuse.step()
         self._receiving = None
-        node.running.snapshot_received(node.now_ms(), piece, True)
+        self._member.core.snapshot_received(node.now_ms(), piece, True)

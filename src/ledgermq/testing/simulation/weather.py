@@ -13,6 +13,7 @@ from random import Random
 from ledgermq.dledger.codes import Role
 from ledgermq.testing.simulation.events import EventQueue
 from ledgermq.testing.simulation.faults import Faults
+from ledgermq.testing.simulation.member import SimMember
 from ledgermq.testing.simulation.network import Network
 from ledgermq.testing.simulation.node import SimNode
 
@@ -146,7 +147,7 @@ class Weather:
             # The kernel closes the connections of a dead process; of a dead machine nobody hears.
             for peer in self._nodes:
                 if peer is not node and self._random.random() < 0.7:
-                    self._later(0, 5, peer.peer_died, node.id)
+                    self._later(0, 5, peer.tell, SimMember.disconnected, node.id)
         if self._faults.bit_flips and self._random.random() < 0.3:
             self._flip_bit(node)
         if self._over:
@@ -204,9 +205,9 @@ class Weather:
     # ---- the operators ----
 
     def _save_snapshot(self) -> None:
-        self._random.choice(self._nodes).save_snapshot()
+        self._random.choice(self._nodes).tell(SimMember.save_snapshot)
 
     def _transfer(self) -> None:
         leaders = self._leaders()
         if leaders:
-            self._random.choice(leaders).transfer(self._random.choice(self._nodes).id)
+            self._random.choice(leaders).tell(SimMember.transfer, self._random.choice(self._nodes).id)
