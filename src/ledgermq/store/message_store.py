@@ -224,21 +224,18 @@ class MessageStore:
         """What is due: quick things are done, blocking ones returned as jobs for a worker thread."""
         jobs: list[Job] = []
         round_ended = self._write_tails()
-        if now_ms - self._noted_ms >= NOTE_INTERVAL_MS:
+        if _is_due(self._noted_ms, now_ms, NOTE_INTERVAL_MS):
             self._noted_ms = now_ms
             self._note()
             if self.log.failure:
                 self.log.try_again()
-            # A write that failed is tried again by the next message: once a second one may find that there
-            # is room again.
-            self.log.failure = ""
         if self.log.files.spare_wanted:
             self.log.files.spare_wanted = False
             jobs.append(self._allocate_spare)
-        if now_ms - self._cleaned_ms >= self.config.clean_resource_interval:
+        if _is_due(self._cleaned_ms, now_ms, self.config.clean_resource_interval):
             self._cleaned_ms = now_ms
             jobs.extend(self._clean(now_ms))
-        if round_ended and now_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
+        if round_ended and _is_due(self._checkpoint_ms, now_ms, CHECKPOINT_INTERVAL_MS):
             first = self._checkpoint_ms == 0
             self._checkpoint_ms = now_ms
             if not first:
@@ -358,3 +355,8 @@ class MessageStore:
     def refusal(self) -> str | None:
         """Why no message is taken at present, or None."""
         return self.log.failure or self.log.tail_failure or self.retention.disk_full or None
+
+
+def _is_due(done_ms: int, now_ms: int, interval_ms: int) -> bool:
+    """Also when the clock was set back: it would take as long to come there again."""
+    return not 0 <= now_ms - done_ms < interval_ms

@@ -242,6 +242,23 @@ def test_a_store_finds_out_by_itself_that_there_is_room_again(filled: int):
     fill(store, 1)
 
 
+def test_a_store_says_that_it_takes_nothing_as_long_as_that_is_so():
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 1)
+    store.upkeep(BEGIN_MS)  # no units of queues wait that could not be written either
+    disk.fail_writes = True
+    put(store)
+    with pytest.raises(StoreWriteError):
+        store.log.commit_pending()
+    for seconds in range(1, 4):
+        store.upkeep(BEGIN_MS + seconds * 5000)
+        assert store.refusal is not None
+    disk.fail_writes = False
+    store.upkeep(BEGIN_MS - 3_600_000)  # the clock was set back meanwhile
+    assert store.refusal is None
+
+
 def test_readers_wait_for_the_flush_under_sync_flush():
     store = opened(flush_disk_type="SYNC_FLUSH")
     queue = store.queue(b"T", 0)

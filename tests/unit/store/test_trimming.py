@@ -56,6 +56,13 @@ def test_the_oldest_files_go_with_what_names_them():
     assert store.query_keys(b"T", b"k99", 9, 0, 1 << 60) == [offsets[99]]
 
 
+def test_a_clock_that_is_set_back_does_not_keep_old_files():
+    store, _ = flushed(SimDisk(0))
+    store.upkeep(BEGIN_MS + 3_600_000)
+    trim(store)
+    assert store.min_log_offset > 0
+
+
 def test_a_queue_whose_messages_are_all_gone_keeps_its_offset():
     disk = SimDisk(0)
     store = opened(disk)
