@@ -371,7 +371,7 @@ class Broker:
             config,
             self.topics,
             self.groups,
-            self.locks,
+            lambda group: self.locks.holds_any(group, monotonic_ms()),
             store,
             self._path,
             self._commits,
@@ -393,7 +393,7 @@ class Broker:
         )
         self._clients_handlers = ClientHandlers(config, self.topics, self.groups, self.clients, now_ms)
         groups = GroupHandlers(self.groups, self.offsets, self.stats, self.files, now_ms)
-        locks = LockHandlers(config.broker_name, self.topics, self.groups, self.locks, now_ms)
+        locks = LockHandlers(config.broker_name, self.topics, self.groups, self.locks, monotonic_ms)
         table: dict[int, Handler] = {}
         for handlers in (sends, backs, self._pulls, self._clients_handlers, groups, locks):
             table.update(handlers.table())
@@ -511,7 +511,7 @@ class Broker:
             self._chores.every(SIDE_CHANNEL_SECONDS, self._side_channel.look)
         self._chores.every(SAMPLE_MS / 1000, lambda: self.stats.sample(now_ms(), today()))
         self._chores.every(10.0, self._clients_handlers.expire)
-        self._chores.every(10.0, lambda: self.locks.expire(now_ms()))
+        self._chores.every(10.0, lambda: self.locks.expire(monotonic_ms()))
 
     def _look_after_store(self) -> None:
         if self._group is not None and self._group.failed.is_set() and not self.failed.is_set():

@@ -43,13 +43,13 @@ class LockHandlers:
         topics: TopicTable,
         groups: GroupTable,
         locks: QueueLocks,
-        now_ms: Callable[[], int],
+        monotonic_ms: Callable[[], int],
     ) -> None:
         self._broker_name = broker_name
         self._topics = topics
         self._groups = groups
         self._locks = locks
-        self._now_ms = now_ms
+        self._monotonic_ms = monotonic_ms
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -68,7 +68,7 @@ class LockHandlers:
             remark = "locks are the master's to give: this broker is a slave"
             raise PeerError(ResponseCode.SERVICE_NOT_AVAILABLE, remark)
         queues = [queue for queue in body.mq_set if self._exists(queue)]
-        return json_response(Locked(self._locks.lock(group, queues, body.client_id, self._now_ms())))
+        return json_response(Locked(self._locks.lock(group, queues, body.client_id, self._monotonic_ms())))
 
     def unlock(self, command: Command, connection: Connection) -> Command:
         body = decode_body(LockBatch, command)

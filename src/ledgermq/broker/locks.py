@@ -3,8 +3,9 @@
 A consumer of ordered messages pulls a queue only while it holds the queue's lock; it renews the lock every
 20 s. A lock not renewed for LOCK_MS is anyone's: its holder has died or is too slow to be trusted.
 
-Rules of this file: pure; time comes in. Only queues that exist can be locked (the handler sees to it), so the
-table is bounded by groups times queues; groups without a live lock are forgotten by :meth:`expire`.
+Rules of this file: pure; time comes in, of a clock that nobody sets. Only queues that exist can be locked
+(the handler sees to it), so the table is bounded by groups times queues; groups without a live lock are
+forgotten by :meth:`QueueLocks.expire`.
 """
 
 from __future__ import annotations

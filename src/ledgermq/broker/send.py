@@ -15,7 +15,6 @@ from mypy_extensions import i64
 
 from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.groups import GroupTable
-from ledgermq.broker.locks import QueueLocks
 from ledgermq.broker.names import check_topic
 from ledgermq.broker.schedule import DELAY_LEVEL, TIMER_PROPERTIES, as_scheduled, delay_level
 from ledgermq.broker.send_frame import SendFrame
@@ -64,7 +63,7 @@ class SendHandlers:
         config: BrokerConfig,
         topics: TopicTable,
         groups: GroupTable,
-        locks: QueueLocks,
+        holds_locks: Callable[[str], bool],
         store: MessageStore,
         path: SendPath,
         commits: Commits,
@@ -72,11 +71,12 @@ class SendHandlers:
         unique_keys: UniqueKeys,
         now_ms: Callable[[], int],
     ) -> None:
+        """``holds_locks``: whether a consumer of the group holds a lock."""
         self._unique_keys = unique_keys
         self._config = config
         self._topics = topics
         self._groups = groups
-        self._locks = locks
+        self._holds_locks = holds_locks
         self._store = store
         self._path = path
         self._commits = commits
@@ -217,15 +217,14 @@ class SendHandlers:
         """Whether a message that a consumer sends back by an ordinary send was retried often enough for the
         dead-letter topic (Java: ``handleRetryAndDLQ``)."""
         group_name = header.topic.removeprefix(names.RETRY_PREFIX)
-        now_ms = self._now_ms()
-        group = self._groups.find_or_create(group_name, now_ms)
+        group = self._groups.find_or_create(group_name, self._now_ms())
         if group is None:
             raise PeerError(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"group {group_name!r} does not exist")
         times_max = group.retry_max_times
         if command.version >= VERSION_3_4_9 and header.max_reconsume_times is not None:
             times_max = header.max_reconsume_times
         # A group that holds locks consumes in order: its message has used up its retries at the client.
-        return send.reconsume_times > times_max or self._locks.holds_any(group_name, now_ms)
+        return send.reconsume_times > times_max or self._holds_locks(group_name)
 
     def _send_topic(self, topic: TopicConfig) -> SendTopic:
         """The hot path's topic; from now on it takes this topic's plain messages itself."""

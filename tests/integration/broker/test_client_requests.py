@@ -3,8 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, another_client, asking, run
 
+from ledgermq.broker import broker as broker_module
 from ledgermq.broker.locks import LOCK_MS
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 
@@ -157,12 +159,37 @@ def test_locks(tmp_path: Path) -> None:
             body = {"clientId": "one", "consumerGroup": GROUP, "mqSet": queues}
             assert (await broker.ask(RequestCode.UNLOCK_BATCH_MQ, body=body)).code == ResponseCode.SUCCESS
             assert await lock("two") == mine
-            assert broker.broker.locks.holds_any(GROUP, broker.broker.stats.started_ms + LOCK_MS)
             unknown = {"clientId": "one", "consumerGroup": "unknown", "mqSet": queues}
             refused = await broker.refused(RequestCode.LOCK_BATCH_MQ, unknown)
             assert refused[0] == ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST
             refused = await broker.refused(RequestCode.LOCK_BATCH_MQ, b"not json")
             assert refused[0] == ResponseCode.INVALID_PARAMETER
+
+    run(test())
+
+
+def test_locks_do_not_outlive_their_holder_when_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        wall_ms, passed_ms = 1_700_000_000_000, 0
+        monkeypatch.setattr(broker_module, "now_ms", lambda: wall_ms)
+        monkeypatch.setattr(broker_module, "monotonic_ms", lambda: passed_ms)
+        async with asking(tmp_path) as broker:
+            await broker.create_topic()
+            await broker.create_group()
+            queues = [{"brokerName": "broker-a", "queueId": 0, "topic": TOPIC}]
+
+            async def lock(client: str) -> int:
+                body = {"clientId": client, "consumerGroup": GROUP, "mqSet": queues}
+                return len((await broker.ask_json(RequestCode.LOCK_BATCH_MQ, body=body))["lockOKMQSet"])
+
+            assert await lock("one") == 1
+            wall_ms -= 3_600_000
+            passed_ms += LOCK_MS
+            assert await lock("two") == 0
+            passed_ms += 1
+            assert await lock("two") == 1
 
     run(test())
 
