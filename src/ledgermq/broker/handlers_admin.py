@@ -96,7 +96,8 @@ class AdminHandlers:
         if self._config_path is None or self._config_path.suffix == ".toml":
             log.warning("the change holds until the broker stops: there is no broker.conf to write it to")
         else:
-            await self._edit_file(self._config_path, {key: new for key, _, new in changes})
+            edited = self._edit_file(self._config_path, {key: new for key, _, new in changes})
+            await self._jobs.see_through(edited)
         return response()
 
     async def _edit_file(self, path: Path, changes: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ from ledgermq.remoting.json_body import encode_json, encode_object_map
 from ledgermq.remoting.topic_config import DataVersion, TopicConfig, TopicFilterType
 from ledgermq.runtime.limits import QUEUES_MAX
 from ledgermq.store.consume_queue import ConsumeQueue
-from ledgermq.store.message_store import MessageStore
+from ledgermq.store.message_store import Job, MessageStore
 
 
 class TopicList(msgspec.Struct, rename="camel"):
@@ -158,12 +158,16 @@ class TopicHandlers:
             queues += self._store.queues.topics.get(name.encode(), {}).values()
         jobs = self._store.delete_topics(name.encode() for name in doomed)
         self._release(queues)
+        await self._jobs.see_through(self._make_last(jobs, had_offsets))
+        return response()
+
+    async def _make_last(self, jobs: list[Job], had_offsets: bool) -> None:
+        """Write down what was deleted, and then delete the queues' files."""
         await self._files.save(TOPICS_FILE)
         if had_offsets:
             # A crash must not bring them back: a topic made again under this name begins at 0.
             await self._files.save(OFFSETS_FILE)
         await self._jobs.run(jobs)
-        return response()
 
     # ---- questions ----
 

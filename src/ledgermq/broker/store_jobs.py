@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from typing import Final
+from typing import Any, Final
 
 from ledgermq.store.errors import StoreFatalError
 from ledgermq.store.message_store import Job
@@ -25,6 +25,24 @@ class StoreJobs:
 
     async def run(self, jobs: Iterable[Job]) -> None:
         """Return when all are done, in their order. Raises what a job raises; those behind it are left."""
+        await self.see_through(self._run(jobs))
+
+    async def see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Return when the work is done. It is done even if nobody waits any more: a handler is cancelled when
+        its client disconnects."""
+        await asyncio.shield(self._begin(work))
+
+    def start(self, jobs: Iterable[Job]) -> None:
+        """Begin them; errors are logged."""
+        self._begin(self._run_logged(jobs))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)
+        return task
+
+    async def _run(self, jobs: Iterable[Job]) -> None:
         async with self._turn:
             for job in jobs:
                 try:
@@ -33,19 +51,13 @@ class StoreJobs:
                     self._on_fatal(error)
                     raise
 
-    def start(self, jobs: Iterable[Job]) -> None:
-        """Begin them; errors are logged."""
-        task = asyncio.get_running_loop().create_task(self._run_logged(jobs))
-        self._started.add(task)
-        task.add_done_callback(self._started.discard)
-
     async def _run_logged(self, jobs: Iterable[Job]) -> None:
         try:
-            await self.run(jobs)
+            await self._run(jobs)
         except Exception:
             log.exception("a job of the store failed")
 
     async def finish(self) -> None:
         """Wait for what was started."""
         while self._started:
-            await asyncio.gather(*self._started)
+            await asyncio.wait(self._started)

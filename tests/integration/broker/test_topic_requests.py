@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.broker.asking import GROUP, TOPIC, asking, run
+from tests.integration.broker.asking import GROUP, TOPIC, another_client, asking, run
+from tests.integration.broker.disks import HeldDisk
+from tests.integration.broker.groups import until
 
 from ledgermq.remoting.codes import RequestCode, ResponseCode
+from ledgermq.remoting.connection import ConnectionLostError
 
 CREATE = RequestCode.UPDATE_AND_CREATE_TOPIC
 
@@ -145,6 +148,27 @@ def test_the_state_of_a_topic(tmp_path: Path) -> None:
             )
             code, _ = await broker.refused(RequestCode.GET_TOPIC_STATS_INFO, topic="unknown")
             assert code == ResponseCode.TOPIC_NOT_EXIST
+
+    run(test())
+
+
+def test_a_topic_is_deleted_though_the_client_that_asked_has_gone(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = HeldDisk()
+        async with asking(tmp_path, disk=disk) as broker:
+            await broker.create_topic()
+            await broker.send()
+            broker.broker.store._write_all_tails()
+            disk.hold()
+            async with another_client(broker) as other:
+                deleting = asyncio.create_task(other.ask(RequestCode.DELETE_TOPIC_IN_BROKER, topic=TOPIC))
+                await until(lambda: list(tmp_path.glob("consumequeue.deleted.*")))
+                await until(disk.syncing.is_set)
+            with pytest.raises(ConnectionLostError):
+                await deleting
+            await until(lambda: len(broker.broker._server.connections) == 1)
+            disk.let_go()
+            await until(lambda: not list(tmp_path.glob("consumequeue.deleted.*")))
 
     run(test())
 
