@@ -113,7 +113,7 @@ def metadata_kept_that_was_not_committed(patch: pytest.MonkeyPatch) -> None:
 
 
 def metadata_not_in_snapshots(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MetadataLog, "install", lambda self, file: None)
+    patch.setattr(MetadataLog, "install", lambda self, file, deletions: deletions)
 
 
 def metadata_acknowledged_when_it_is_proposed(patch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,12 @@ class GroupMachine(EntryMachine):
             self._raise_ends(entries.last_index)
         self._applied()
 
+    @property
+    def may_freeze(self) -> bool:
+        """Until the files of deleted queues are gone for good, a start must meet what deletes them: the
+        record in the log, or the snapshot that has replaced everything."""
+        return self._metadata.may_save
+
     def freeze(self) -> Callable[[BinaryIO], None]:
         metadata, ends = self._metadata.snapshot(), self._store.queue_ends()
 
@@ -162,8 +168,8 @@ class GroupMachine(EntryMachine):
         assert snapshot is not None, "load comes before loaded"
         self._ends = None
         log.info("the log goes on behind a snapshot, after entry %d", last_index)
-        self._run(self._store.begin_anew(snapshot.queue_ends, next_pos))
-        self._metadata.install(snapshot.metadata)
+        deletions = self._store.begin_anew(snapshot.queue_ends, next_pos)
+        self._run(self._metadata.install(snapshot.metadata, deletions))
 
     def remembered(self, last_index: int, next_pos: int) -> None:
         snapshot, self._read = self._read, None

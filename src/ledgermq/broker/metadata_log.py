@@ -192,12 +192,14 @@ class MetadataLog:
         removed = self._replay(body, log_offset)
         if removed and self._jobs is not None:
             self._deletions += self._store.topics_deleted(removed, log_offset)
-            self._go_on_deleting(self._jobs)
+            self.go_on_deleting()
             for topic in removed:
                 self.on_deleted(topic)
 
-    def _go_on_deleting(self, jobs: StoreJobs) -> None:
-        jobs.start([self._delete] * len(self._deletions))
+    def go_on_deleting(self) -> None:
+        """Have the store do what it still has to."""
+        if self._jobs is not None:
+            self._jobs.start([self._delete] * len(self._deletions))
 
     def _delete(self) -> None:
         """The next thing, on the store's worker."""
@@ -207,7 +209,8 @@ class MetadataLog:
 
     @property
     def may_save(self) -> bool:
-        """The store's part of what the file would say is durable: a start does not replay it again."""
+        """The store's part of what the file, or a snapshot, would say is durable: a start does not come to it
+        again."""
         return not self._deletions
 
     def _replay(self, body: bytes, log_offset: int) -> list[bytes]:
@@ -236,18 +239,20 @@ class MetadataLog:
         offset, state, master = self._offset, self._journal.snapshot(), self.master_address
         return lambda: MetadataFile(offset, msgspec.Raw(encode_snapshot(state)), master)
 
-    def install(self, file: MetadataFile) -> None:
-        """A snapshot of the group replaces the state. Raises MetadataError."""
+    def install(self, file: MetadataFile, deletions: list[Job]) -> list[Job]:
+        """A snapshot of the group replaces the state, and the store has done so but for ``deletions``;
+        returns jobs that see to these. Raises MetadataError."""
+        self._deletions += deletions
         self._journal.load(bytes(file.state))
         self.master_address = file.master_address
         self._offset = file.offset
         self._queue = self._store.queue(names.METADATA_TOPIC.encode(), 0)
+        return [self._delete] * len(self._deletions)
 
     def save_soon(self) -> None:
         """Write the file on a worker if there is something new, or try again what it has to wait for."""
         if not self.may_save:
-            if self._jobs is not None:
-                self._go_on_deleting(self._jobs)
+            self.go_on_deleting()
             return
         if self._saving is not None or self._is_saved:
             return

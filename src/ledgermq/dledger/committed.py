@@ -260,6 +260,8 @@ class Committed:
             applier.bytes_since_snapshot < settings.snapshot_threshold_bytes
         ):
             return
+        if isinstance(applier.machine, EntryMachine) and not applier.machine.may_freeze:
+            return
         index, term = applier.applied_index, applier.applied_term
         applier.bytes_since_snapshot = 0
         self._saving = True

@@ -52,6 +52,11 @@ class EntryMachine(ABC):
     def apply_entries(self, entries: Entries) -> None:
         """The next committed entries, in order, all of them; called on the loop."""
 
+    @property
+    def may_freeze(self) -> bool:
+        """Whether a start could go on from here with what is on the disk, and without the log before."""
+        return True
+
     @abstractmethod
     def freeze(self) -> Callable[[BinaryIO], None]:
         """As :meth:`StateMachine.freeze`."""

@@ -184,6 +184,10 @@ class BrokerMachine:
             begin = ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
         self._queue_checks.whole(self._id, self.store, self.applied_index, begin, newest)
 
+    @property
+    def may_freeze(self) -> bool:
+        return self._machine.may_freeze
+
     def freeze(self) -> bytes:
         out = io.BytesIO()
         self._machine.freeze()(out)
@@ -260,6 +264,7 @@ class BrokerMachine:
 
     def _save_metadata(self) -> None:
         if not self.metadata.log.may_save:
+            self.metadata.log.go_on_deleting()
             return
         try:
             self.metadata.log.save()

@@ -37,6 +37,10 @@ class Machine(Protocol):
     def apply(self, first_index: int, last_index: int) -> None:
         """These are committed."""
 
+    @property
+    def may_freeze(self) -> bool:
+        """A start can go on from the state as it is."""
+
     def freeze(self) -> bytes:
         """The state as it is."""
 
@@ -64,6 +68,10 @@ class ChecksumMachine:
         for index in range(first_index, last_index + 1):
             item = b"%d " % self._ledger.term_at(index) + self._ledger.body(index)
             self._state = zlib.crc32(item, self._state)
+
+    @property
+    def may_freeze(self) -> bool:
+        return True
 
     def freeze(self) -> bytes:
         return b"%020d" % self._state

@@ -399,7 +399,7 @@ class SimMember:
         self.settle()
         ledger = self.ledger
         index = self.applied_index
-        if index <= self._node.snapshot.last_index:
+        if index <= self._node.snapshot.last_index or not self._machine.may_freeze:
             return
         if index < ledger.last_index:
             next_pos = ledger.read(index + 1, 1).first_pos
