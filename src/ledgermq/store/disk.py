@@ -180,8 +180,11 @@ class Disk:
         os.unlink(path)
 
     def modified_ms(self, path: str) -> int:
-        """When the file was last written, in milliseconds since the epoch."""
-        return os.stat(path).st_mtime_ns // 1_000_000
+        """When the file was last written, in milliseconds since the epoch; 0 when there is none."""
+        try:
+            return os.stat(path).st_mtime_ns // 1_000_000
+        except FileNotFoundError:
+            return 0
 
     def used_ratio(self, path: str) -> float:
         """How full the file system under ``path`` is, 0 to 1, as ``df`` computes it."""

@@ -54,13 +54,15 @@ class LogTrimming:
             if segment.fd >= 0:
                 return []  # Not flushed yet: it is not that old.
             paths.append(segment.path)
-        del files.segments[:count]
+        # Not in place: a worker that flushes may be looking at the list.
+        files.segments = files.segments[count:]
         begin = int(files.segments[0].base)
         deleted_before = self._queues.deleted_before
         for topic in [topic for topic, end in deleted_before.items() if end <= begin]:
             del deleted_before[topic]  # No record is left that could bring it back.
         for queue in self._queues.all():
-            paths.extend(self._detach_queue_files(queue, begin))
+            with suppress(OSError):  # Looked at again with the next files; readers pass over what is gone.
+                paths.extend(self._detach_queue_files(queue, begin))
         if self._index is not None:
             paths.extend(self._index.detach_before(begin))
         return [lambda: self._delete(paths)]

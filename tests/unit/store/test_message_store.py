@@ -43,6 +43,19 @@ def test_a_life(tmp_path: Path):
     store.close()
 
 
+def test_log_files_that_somebody_has_deleted_are_given_up_as_old_ones(tmp_path: Path):
+    store = store_at(tmp_path)
+    store.open()
+    fill(store, 100)
+    store.log.confirm(store.log.flush())
+    (tmp_path / "commitlog" / f"{0:020d}").unlink()
+    store.retention.delete_now()
+    for job in store.upkeep(BEGIN_MS):
+        job()
+    assert store.min_log_offset == 4096
+    store.close()
+
+
 def test_a_second_store_is_refused_with_the_pid_of_the_first(tmp_path: Path):
     first = store_at(tmp_path)
     first.open()

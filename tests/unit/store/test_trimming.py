@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from tests.crash.store.sim_disk import SimDisk
 from tests.unit.store.stores import BEGIN_MS, bodies, fill, opened, put
 
+from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreError
 from ledgermq.store.message_store import MessageStore
 from ledgermq.store.reading import GetStatus
@@ -54,6 +57,32 @@ def test_the_oldest_files_go_with_what_names_them():
     assert len(names(disk, "/index/")) == len(store.index.files)
     assert store.query_keys(b"T", b"k3", 9, 0, 1 << 60) == []
     assert store.query_keys(b"T", b"k99", 9, 0, 1 << 60) == [offsets[99]]
+
+
+def test_queues_that_cannot_be_read_keep_no_old_files(monkeypatch: pytest.MonkeyPatch):
+    disk = SimDisk(0)
+    store, offsets = flushed(disk)
+    before = store.log.files.segments
+    count = len(before)
+
+    def unreadable(queue: ConsumeQueue, offset: int, count: int) -> bytes:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store.queues.files, "read", unreadable)
+        trim(store)
+    begin = store.min_log_offset
+    assert names(disk, "/commitlog/")[0] == f"{begin:020d}"
+    assert len(before) == count, "a worker that flushes may be looking at them"
+    first = next(n for n in range(100) if offsets[n] >= begin)
+    queue = store.find_queue(b"T", 0)
+    assert queue is not None
+    assert queue.min_offset == 0
+    assert bodies(store, queue) == [b"%d" % n for n in range(first, 100)]
+    fill(store, 60, first=100)
+    store.log.confirm(store.log.flush())
+    trim(store, 1)
+    assert queue.min_offset > first
 
 
 def test_a_clock_that_is_set_back_does_not_keep_old_files():
