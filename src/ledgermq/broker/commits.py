@@ -231,6 +231,8 @@ class Commits:
                 self._waiting_bytes -= len(replies)
                 connection.write(replace_replies(replies, ResponseCode.FLUSH_DISK_TIMEOUT, remark))
             waiting.replies = []
+        # A disk that hangs may do so for hours.
+        self._waiting = [waiting for waiting in self._waiting if waiting.callbacks or waiting.deadline > now]
 
     # ---- the end ----
 

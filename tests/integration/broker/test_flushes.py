@@ -151,6 +151,7 @@ def test_a_flush_that_takes_too_long_is_told(tmp_path: Path) -> None:
                 assert "longer than 0.05 s" in (answer.remark or "")
                 assert answer.ext["queueOffset"] == str(n + 1), "it is stored, as in Java"
             assert await bodies(broker) == [b"hello"]
+            assert broker.broker._commits._waiting == [], "while the disk hangs, senders come and go"
             disk.let_go()
             await until(lambda: broker.broker.store.queue(TOPIC.encode(), 0).max_offset == 3)
             assert await bodies(broker) == [b"hello", b"late", b"late"]
