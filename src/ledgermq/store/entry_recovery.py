@@ -131,7 +131,13 @@ class EntryRecovery(Recovery):
         return min(self._entry_at(super()._replay_start(begin, end, behind_queues)), end)
 
     def _settle_index(self, begin: int, end: int) -> int:
-        return self._entry_at(super()._settle_index(begin, end))
+        start = self._entry_at(super()._settle_index(begin, end))
+        index, evidence = self._index, self._evidence
+        if index is not None and evidence.clean and evidence.ours and evidence.checkpoint.clean_end >= 0:
+            # More may have been committed than the store had been given when it was stopped.
+            start = min(start, max(begin, evidence.checkpoint.clean_end))
+            index.indexed_offset = min(int(index.indexed_offset), start)
+        return start
 
     def _entry_at(self, start: int) -> int:
         """Where a walk is to begin: a place that is named as a record's is inside an entry."""

@@ -50,6 +50,19 @@ def test_a_clean_stop_replays_nothing():
     check(replica, 60)
 
 
+@pytest.mark.parametrize("more", [0, 1, 20])
+def test_a_clean_stop_before_all_that_is_committed_was_applied(more: int):
+    replica = filled(40)
+    for n in range(40, 40 + more):
+        replica.put(b"T", n % 2, b"%d" % n, b"UNIQ_KEY\x01k%d\x02" % n)
+    replica.propose()
+    replica.applied_index = replica.ledger.last_index
+    replica.restart()
+    assert replica.report.clean
+    assert replica.applied_index == 40 + more
+    check(replica, 40 + more)
+
+
 def test_the_index_tells_what_was_applied_when_queues_were_not_written():
     replica = filled()
     replica.kill()
