@@ -116,7 +116,9 @@ class QueryHandlers:
         """The records, in the order of the log."""
         topic, key = header.topic.encode(), header.key.encode()
         begin_ms, end_ms = header.begin_timestamp, header.end_timestamp
-        offsets = self._store.query_keys(topic, key, count_max, begin_ms, end_ms, kind == TAG)
+        offsets: list[int] = []
+        for _ in self._store.search_keys(topic, key, count_max, begin_ms, end_ms, offsets, kind == TAG):
+            await asyncio.sleep(0)
         found: list[bytes] = []
         total = 0
         for number, offset in enumerate(sorted(set(offsets))):

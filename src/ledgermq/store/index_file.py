@@ -340,14 +340,31 @@ class IndexFile:
         """Whether entries of this file may lie in that span of store time."""
         return self.count > 1 and self.begin_ms <= end_ms and self.end_ms >= begin_ms
 
-    def find(self, key_hash: i64, begin_ms: i64, end_ms: i64, count_max: i64, found: list[int]) -> None:
+    def newest_in_slot(self, key_hash: i64) -> i64:
+        """Number of the newest entry whose hash has the same slot, 0 for none. Raises OSError."""
+        slot: i64 = key_hash % self.slot_count
+        return i64(read_i32_be(self._read(HEADER_BYTES + slot * SLOT_BYTES, SLOT_BYTES), 0))
+
+    def find(
+        self,
+        key_hash: i64,
+        begin_ms: i64,
+        end_ms: i64,
+        count_max: i64,
+        found: list[int],
+        number: i64,
+        entries_max: i64,
+    ) -> i64:
         """Append log offsets of entries with this hash and time, newest first, until there are ``count_max``.
 
-        Entries know their time to the second. Other keys may share a hash: the caller compares the message.
+        Looks at ``entries_max`` entries of the slot at most, from ``number`` on; returns the number to go on
+        with, 0 at the end. Entries know their time to the second. Other keys may share a hash: the caller
+        compares the message. Raises OSError.
         """
-        slot: i64 = key_hash % self.slot_count
-        number: i64 = i64(read_i32_be(self._read(HEADER_BYTES + slot * SLOT_BYTES, SLOT_BYTES), 0))
         while 0 < number < self.entry_count and len(found) < count_max:
+            if entries_max == 0:
+                return number
+            entries_max -= 1
             entry = self.entry(number)
             seconds: i64 = i64(read_i32_be(entry, 12))
             if seconds < 0:
@@ -365,3 +382,4 @@ class IndexFile:
             if before >= number:
                 break
             number = before
+        return 0

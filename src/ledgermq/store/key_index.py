@@ -12,6 +12,7 @@ when no blocks can be reserved for the entries of a turn, the turn's write fails
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
@@ -26,6 +27,8 @@ from ledgermq.store.index_file import GATHERED_BYTES, IndexFile, positive_hash
 TAG_PREFIX: Final = b"T#"
 BLANK: Final[i64] = 32
 SOME_ENTRIES: Final[i64] = 1024
+ENTRIES_PER_LOOK: Final[i64] = 64
+"""Entries looked at between two looks at the clock: each may cost a read from the disk."""
 
 
 class KeyIndex:
@@ -189,24 +192,36 @@ class KeyIndex:
     # ---- reading ---------------------------------------------------------------------------------------
 
     def find(
-        self, index_hash: i64, key: bytes, count_max: i64, begin_ms: i64, end_ms: i64, tag: bool = False
-    ) -> list[int]:
-        """Log offsets of messages that may carry ``key``, newest first. Raises OSError.
+        self,
+        index_hash: i64,
+        key: bytes,
+        count_max: i64,
+        begin_ms: i64,
+        end_ms: i64,
+        tag: bool,
+        found: list[int],
+        slice_seconds: float,
+    ) -> Iterator[None]:
+        """Append to ``found`` log offsets of messages that may carry ``key``, newest first. Raises OSError.
 
-        ``index_hash`` is the hash state after ``topic#``; ``tag`` looks among the TAGS.
+        ``index_hash`` is the hash state after ``topic#``; ``tag`` looks among the TAGS. A key that every
+        message has makes a chain of millions of entries: it yields about every ``slice_seconds``.
         """
         state: i64 = index_hash
         if tag:
             state = hash_more(state, TAG_PREFIX, 0, 2)
         key_hash: i64 = positive_hash(hash_more(state, key, 0, len(key)))
-        found: list[int] = []
-        i: i64 = len(self.files) - 1
-        while i >= 0 and len(found) < count_max:
-            file = self.files[i]
-            if file.covers(begin_ms, end_ms):
-                file.find(key_hash, begin_ms, end_ms, count_max, found)
-            i -= 1
-        return found
+        ends: float = time.monotonic() + slice_seconds
+        for file in reversed(self.files.copy()):
+            if len(found) >= count_max or not file.covers(begin_ms, end_ms):
+                continue
+            number: i64 = file.newest_in_slot(key_hash)
+            # A file may be given up while others have their turn.
+            while number > 0 and file in self.files:
+                number = file.find(key_hash, begin_ms, end_ms, count_max, found, number, ENTRIES_PER_LOOK)
+                if time.monotonic() > ends:
+                    yield
+                    ends = time.monotonic() + slice_seconds
 
     def last_ms(self) -> i64:
         """Store time of the newest entry."""

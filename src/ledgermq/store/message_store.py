@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -54,6 +54,8 @@ CHECKPOINT_INTERVAL_MS: Final = 60_000
 TAILS_PER_STEP: Final = 16
 FILES_CREATED_MAX: Final = 1000
 """First files of queues made ahead by one job, in a tenth of a second or two."""
+SEARCH_SLICE_SECONDS: Final = 0.002
+"""How long a search among keys goes on before others have their turn."""
 TAILS_SECONDS_MAX: Final = 0.004
 """How long one call of upkeep may write units of queues; a queue's first file takes a tenth of a
 millisecond.
@@ -329,16 +331,35 @@ class MessageStore:
     def query_keys(
         self, topic: bytes, key: bytes, count_max: int, begin_ms: int, end_ms: int, tag: bool = False
     ) -> list[int]:
-        """Log offsets of messages of ``topic`` that may carry ``key``, newest first. Raises OSError.
+        """What :meth:`search_keys` finds, all at once. Raises OSError."""
+        found: list[int] = []
+        for _ in self.search_keys(topic, key, count_max, begin_ms, end_ms, found, tag):
+            pass
+        return found
+
+    def search_keys(
+        self,
+        topic: bytes,
+        key: bytes,
+        count_max: int,
+        begin_ms: int,
+        end_ms: int,
+        found: list[int],
+        tag: bool = False,
+    ) -> Iterator[None]:
+        """Append to ``found`` log offsets of messages of ``topic`` that may carry ``key``, newest first.
+        Yields now and then: it may take seconds. Raises OSError.
 
         The index keeps hashes and seconds only: the caller compares the messages.
         """
         if self.index is None:
-            return []
+            return
         prefix = topic + b"#"
         topic_hash = hash_more(0, prefix, 0, len(prefix))
-        offsets = self.index.find(topic_hash, key, count_max, begin_ms, end_ms, tag)
-        return [offset for offset in offsets if offset >= self.min_log_offset]
+        yield from self.index.find(
+            topic_hash, key, count_max, begin_ms, end_ms, tag, found, SEARCH_SLICE_SECONDS
+        )
+        found[:] = [offset for offset in found if offset >= self.min_log_offset]
 
     @property
     def min_log_offset(self) -> int:

@@ -34,7 +34,9 @@ def found(
     file: IndexFile, key_hash: int, begin_ms: int = 0, end_ms: int = 1 << 60, limit: int = 100
 ) -> list[int]:
     offsets: list[int] = []
-    file.find(key_hash, begin_ms, end_ms, limit, offsets)
+    number = file.newest_in_slot(key_hash)
+    while number > 0:
+        number = file.find(key_hash, begin_ms, end_ms, limit, offsets, number, 2)
     return offsets
 
 

@@ -94,6 +94,36 @@ def test_asking_for_a_span_of_time():
     ]
 
 
+def test_a_long_search_lets_others_have_their_turn():
+    """A key of every message makes a chain of as many entries, and one event loop serves everybody."""
+    store = opened(max_index_num=1000)
+    offsets = fill(store, 600)
+    index = store.index
+    assert index is not None
+    at = store.queue(b"T", 0).index_hash
+    found: list[int] = []
+    turns = sum(1 for _ in index.find(at, b"even", 3, 0, BEGIN_MS + 3_000, True, found, 0.0))
+    assert (turns, found) == (5, [offsets[2], offsets[0]])
+
+
+def test_a_search_ends_with_a_file_that_is_given_up_meanwhile():
+    disk = SimDisk(0)
+    store = opened(disk, max_index_num=1000)
+    fill(store, 700)
+    index = store.index
+    assert index is not None
+    assert len(index.files) == 2
+    found: list[int] = []
+    search = index.find(store.queue(b"T", 0).index_hash, b"even", 999, 0, 1 << 60, True, found, 0.0)
+    while len(found) < 150:
+        next(search)
+    for path in index.detach_before(index.files[0].end_offset + 1):
+        disk.unlink(path)
+    for _ in search:
+        pass
+    assert 150 <= len(found) < 350
+
+
 def test_deleted_messages_are_not_answered():
     store = opened()
     offsets = fill(store, 5)
