@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from ledgermq.client.connections import Connections
 from ledgermq.client.errors import (
@@ -26,6 +26,8 @@ from ledgermq.remoting.headers import request
 from ledgermq.remoting.json_body import JsonError, decode_json
 from ledgermq.remoting.nameserver_headers import GetRouteInfo
 from ledgermq.remoting.route_data import MASTER_ID, TopicRouteData
+
+A = TypeVar("A")
 
 log: Final = logging.getLogger("ledgermq.client")
 
@@ -64,26 +66,28 @@ class NameServers:
 
         Raises BrokerError when it refuses, UnreachableError when none answers.
         """
-        failures: list[str] = []
-        for _ in self.addresses:
-            address = self.addresses[self._current]
-            try:
-                return await self._connections.ask(address, make_command(), TIMEOUT_MS)
-            except (UnreachableError, RequestTimeoutError) as error:
-                failures.append(str(error))
-                self._current = (self._current + 1) % len(self.addresses)
-        raise UnreachableError(f"no name server answers: {'; '.join(failures)}")
+        return await self._first(
+            lambda address: self._connections.ask(address, make_command(), TIMEOUT_MS), "answers"
+        )
 
     async def local_ip(self) -> str:
         """The address of this machine that name servers see. Raises UnreachableError."""
+        return await self._first(self._connections.local_ip, "can be reached")
+
+    async def _first(self, ask: Callable[[str], Awaitable[A]], what: str) -> A:
+        """What the first name server says that does not fail."""
         failures: list[str] = []
-        for _ in self.addresses:
+        first, count = self._current, len(self.addresses)
+        # Each goes round by its own count: many ask at a time, and together they must not pass one by.
+        for number in range(first, first + count):
             try:
-                return await self._connections.local_ip(self.addresses[self._current])
-            except UnreachableError as error:
+                answer = await ask(self.addresses[number % count])
+            except (UnreachableError, RequestTimeoutError) as error:
                 failures.append(str(error))
-                self._current = (self._current + 1) % len(self.addresses)
-        raise UnreachableError(f"no name server can be reached: {'; '.join(failures)}")
+            else:
+                self._current = number % count
+                return answer
+        raise UnreachableError(f"no name server {what}: {'; '.join(failures)}")
 
     async def fetch_route(self, topic: str) -> TopicRouteData:
         """Where ``topic`` is. Raises TopicNotFoundError, UnreachableError."""

@@ -1,6 +1,26 @@
+import asyncio
+from typing import Any
+
 import pytest
 
-from ledgermq.client.name_servers import parse_addresses
+from ledgermq.client.errors import UnreachableError
+from ledgermq.client.name_servers import NameServers, parse_addresses
+from ledgermq.remoting.command import Command
+
+
+class FakeConnections:
+    """Name servers of which those in ``alive`` answer, all at the same moment."""
+
+    def __init__(self, *alive: str) -> None:
+        self.alive = alive
+        self.asked: list[str] = []
+
+    async def ask(self, address: str, command: Command, timeout_ms: int) -> Command:
+        self.asked.append(address)
+        await asyncio.sleep(0)
+        if address not in self.alive:
+            raise UnreachableError(address)
+        return command
 
 
 def test_addresses() -> None:
@@ -14,3 +34,25 @@ def test_addresses() -> None:
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="address"):
         parse_addresses(text)
+
+
+def test_many_who_ask_at_a_time_all_come_to_the_one_that_lives() -> None:
+    async def scenario() -> None:
+        connections: Any = FakeConnections("b:1")
+        servers = NameServers(connections, ["a:1", "b:1"], 0)
+        await asyncio.gather(*(servers.ask(lambda: Command(1)) for _ in range(2)))
+        assert connections.asked == ["a:1", "a:1", "b:1", "b:1"]
+        await servers.ask(lambda: Command(1))
+        assert connections.asked[4:] == ["b:1"]
+
+    asyncio.run(scenario())
+
+
+def test_when_none_answers_all_are_named() -> None:
+    async def scenario() -> None:
+        connections: Any = FakeConnections()
+        servers = NameServers(connections, ["a:1", "b:1", "c:1"], 2)
+        with pytest.raises(UnreachableError, match="no name server answers: c:1; a:1; b:1"):
+            await servers.ask(lambda: Command(1))
+
+    asyncio.run(scenario())
