@@ -98,7 +98,7 @@ log: Final = logging.getLogger("ledgermq.broker")
 
 FAST_PORT_DISTANCE: Final = 2
 WORKER_THREADS: Final = 4
-"""For fsyncs, cold reads, reserving and deleting files; an fsync must find a free one."""
+"""For cold reads, reserving and deleting files. These may queue up; the flush has a thread of its own."""
 REGISTER_WAIT_MS: Final = 3000
 """How long the start waits for the name servers; later the registration goes on by itself."""
 UPKEEP_SECONDS: Final = 0.25
@@ -203,6 +203,7 @@ class Broker:
 
     def _open_store(self, opened: ExitStack) -> None:
         self._executor = ThreadPoolExecutor(WORKER_THREADS, "ledgermq-worker")
+        self._flusher = ThreadPoolExecutor(1, "ledgermq-flush")
         self.store: MessageStore
         if self.settings.store.enable_dleger_commit_log:
             self._group = GroupMember(self.settings, self._disk)
@@ -214,6 +215,7 @@ class Broker:
         self._recovered = self.store.open()
         opened.callback(self.store.close)
         opened.callback(self._executor.shutdown)
+        opened.callback(self._flusher.shutdown)
 
     @property
     def is_master(self) -> bool:
@@ -401,13 +403,13 @@ class Broker:
         return table
 
     def _make_commits(self) -> Commits:
-        settings, group, executor = self.settings.store, self._group, self._executor
+        settings, group, flusher = self.settings.store, self._group, self._flusher
         if group is not None:
             entries = group.store.entries
-            return GroupCommits(entries, executor, group.propose, group.refused, self._grown, self._fatal)
+            return GroupCommits(entries, flusher, group.propose, group.refused, self._grown, self._fatal)
         sync_flush = settings.flush_disk_type == "SYNC_FLUSH"
         return Commits(
-            self.store.log, executor, sync_flush, settings.sync_flush_timeout, self._grown, self._fatal
+            self.store.log, flusher, sync_flush, settings.sync_flush_timeout, self._grown, self._fatal
         )
 
     def _track_files(self) -> None:
@@ -544,6 +546,7 @@ class Broker:
             await self._metadata.close()
         await self.files.close()
         self._executor.shutdown(wait=True)
+        self._flusher.shutdown(wait=True)
         self.store.close()
         log.info("broker %s stopped", self.settings.broker.broker_name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.integration.broker.messages import (
     unit,
 )
 
-from ledgermq.broker.broker import Broker
+from ledgermq.broker.broker import WORKER_THREADS, Broker
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.connection import ConnectionLostError
@@ -156,6 +157,22 @@ def test_a_flush_that_takes_too_long_is_told(tmp_path: Path) -> None:
             await until(lambda: broker.broker.store.queue(TOPIC.encode(), 0).max_offset == 3)
             assert await bodies(broker) == [b"hello", b"late", b"late"]
             assert broker.broker._commits._waiting_bytes == 0
+
+    run(test())
+
+
+def test_a_flush_waits_for_nothing_but_the_disk(tmp_path: Path) -> None:
+    """Consumers far behind may have more read from the disk than there are workers."""
+
+    async def test() -> None:
+        async with asking(tmp_path, store=SYNC) as broker:
+            read = threading.Event()
+            for _ in range(WORKER_THREADS):
+                broker.broker._executor.submit(read.wait, 60)
+            try:
+                await sent(broker)
+            finally:
+                read.set()
 
     run(test())
 
