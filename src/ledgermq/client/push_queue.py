@@ -142,10 +142,14 @@ class PushQueue:
 
     async def _run(self) -> None:
         while True:
-            await self._live(await self._begin())
+            offset = await self._begin()
+            # An operator may have reset the offset while it was asked for.
+            if not self._restart.is_set():
+                await self._live(offset)
 
     async def _begin(self) -> int:
         """The offset at which the next generation begins."""
+        self._restart.clear()
         offset, self._restart_offset = self._restart_offset, None
         while offset is None:
             try:
@@ -159,7 +163,6 @@ class PushQueue:
         """One generation, from ``offset`` until the restart."""
         self.messages = self._new_messages()
         self.consumption.offsets.set(self.queue, offset)
-        self._restart.clear()
         self._begin_consuming()
         subscriptions, topic = self.consumption.subscriptions, self.queue.topic
         reading = asyncio.ensure_future(

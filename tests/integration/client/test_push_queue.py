@@ -384,6 +384,42 @@ def test_an_unknown_start_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) ->
     run(test)
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_an_offset_that_is_reset_while_the_start_is_asked_for_counts(ordered: bool) -> None:
+    async def test(bench: Bench, listening: Listening) -> None:
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def find(queue: MessageQueue) -> int:
+            asked.set()
+            await answer.wait()
+            return 0
+
+        bench.broker.find = find  # type: ignore[method-assign]  # it answers when the test says
+        listening.automatic = True
+        queue = bench.ordered() if ordered else bench.unordered()
+        queue.set_lock(True, now_ms())
+        await asked.wait()
+        queue.restart(2)
+        answer.set()
+        await until(lambda: bench.committed() == 4)
+        assert listening.seen == [2, 3]
+
+    run(test)
+
+
+def test_an_offset_that_is_reset_while_the_lock_is_waited_for_counts() -> None:
+    async def test(bench: Bench, listening: Listening) -> None:
+        listening.automatic = True
+        queue = bench.ordered()
+        await settle()
+        queue.restart(2)
+        queue.set_lock(True, now_ms())
+        await until(lambda: bench.committed() == 4)
+        assert listening.seen == [2, 3]
+
+    run(test)
+
+
 def test_a_listener_that_cancels_itself_only_fails() -> None:
     async def test(bench: Bench, listening: Listening) -> None:
         bench.unordered(workers=1)
