@@ -59,7 +59,17 @@ class OffsetHandlers:
 
     # ---- of groups ----
 
-    def query(self, command: Command, connection: Connection) -> Command:
+    def query(self, command: Command, connection: Connection) -> Command | Awaitable[Command | None]:
+        return self._query_master(command) if self._offsets.following else self._query(command)
+
+    async def _query_master(self, command: Command) -> Command | None:
+        """A slave may be behind: what it knows is said when no master can be asked."""
+        try:
+            return await self._forward(command)
+        except PeerError:
+            return self._query(command)
+
+    def _query(self, command: Command) -> Command:
         """Where the group goes on. One that has never committed starts at 0 while the queue's whole past is
         still in memory; otherwise the client decides by its consumeFromWhere."""
         header = decode_header(QueryConsumerOffset, command)

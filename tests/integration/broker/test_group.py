@@ -117,6 +117,13 @@ def test_progress_told_to_a_slave_reaches_the_master(tmp_path: Path) -> None:
             slave = next(asked for asked in group.running.values() if asked is not master)
             assert (await slave.commit(1)).code == 0
             assert master.broker.offsets.consumed(GROUP, TOPIC, 0) == 1
+            asked = partial(
+                slave.ask, RequestCode.QUERY_CONSUMER_OFFSET, consumerGroup=GROUP, topic=TOPIC, queueId=0
+            )
+            assert (await asked()).ext["offset"] == "1", "though the slave does not know it yet"
+            await until(partial(slave.broker.offsets.queues, GROUP, TOPIC))
+            await group.stop(*(name for name, one in group.running.items() if one is not slave))
+            assert (await asked()).ext["offset"] == "1", "what it knows is better than nothing"
 
     run(test(), 60)
 
