@@ -85,6 +85,9 @@ class Server:
     def _opened(self, connection: Connection) -> None:
         self.connections.add(connection)
         self._none_open.clear()
+        if not connection.remote_ip:  # The peer has gone already.
+            connection.abort()
+            return
         if len(self.connections) > CONNECTIONS_MAX:
             log.warning("connection %s refused: %d are open already", connection.remote, CONNECTIONS_MAX)
             connection.abort()
