@@ -13,7 +13,7 @@ from collections.abc import Callable, Container
 from typing import Final
 
 from ledgermq.client.errors import BrokerError, ClientError, RequestTimeoutError, UnreachableError
-from ledgermq.remoting.client import RemotingClient
+from ledgermq.remoting.client import CONNECT_TIMEOUT_MS, RemotingClient
 from ledgermq.remoting.codes import LANGUAGE_PYTHON, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError
 from ledgermq.remoting.connection import (
@@ -24,6 +24,7 @@ from ledgermq.remoting.connection import (
     RemotingError,
 )
 from ledgermq.remoting.headers import H, decode_header, request, request_name
+from ledgermq.runtime.clock import monotonic_ms
 
 log: Final = logging.getLogger("ledgermq.client")
 
@@ -50,9 +51,11 @@ class Connections:
         timeout_ms: int,
         expected: Container[int] = _SUCCESS_ONLY,
     ) -> Command:
-        """Like :meth:`ask`, after the greeting when the connection is new."""
-        await self._greeted(address)
-        return await self.ask(address, command, timeout_ms, expected)
+        """Like :meth:`ask`, after the greeting when the connection is new; all within ``timeout_ms``."""
+        begin_ms = monotonic_ms()
+        await self._greeted(address, timeout_ms)
+        left_ms = max(1, timeout_ms - (monotonic_ms() - begin_ms))
+        return await self.ask(address, command, left_ms, expected)
 
     async def ask(
         self,
@@ -79,7 +82,7 @@ class Connections:
 
         Raises UnreachableError.
         """
-        connection = await self._greeted(address)
+        connection = await self._greeted(address, HEARTBEAT_TIMEOUT_MS)
         command.language = LANGUAGE_PYTHON
         while connection.paused and not connection.closed:  # noqa: ASYNC110 - a connection tells no event
             await asyncio.sleep(_UNREAD_POLL_SECONDS)
@@ -87,36 +90,38 @@ class Connections:
             raise UnreachableError(f"connection to {address} was lost")
         connection.notify(command)
 
-    async def beat(self, address: str, body: bytes) -> None:
+    async def beat(self, address: str, body: bytes, timeout_ms: int = HEARTBEAT_TIMEOUT_MS) -> None:
         """Send our heartbeat to a broker. A failure is logged: the next one comes, and who asks will see."""
         try:
-            await self.ask(address, request(RequestCode.HEART_BEAT, body=body), HEARTBEAT_TIMEOUT_MS)
+            await self.ask(address, request(RequestCode.HEART_BEAT, body=body), timeout_ms)
             self.greeted.add(address)
         except ClientError as error:
             log.warning("heartbeat to broker %s failed: %s", address, error)
 
     async def local_ip(self, address: str) -> str:
         """The address of this machine that ``address`` sees. Raises UnreachableError."""
-        connection = await self._connection(address)
+        connection = await self._connection(address, CONNECT_TIMEOUT_MS)
         return connection.local_ip.partition("%")[0]
 
     async def close(self) -> None:
         """Close all connections."""
         await self._remoting.close()
 
-    async def _connection(self, address: str) -> Connection:
+    async def _connection(self, address: str, timeout_ms: int) -> Connection:
         try:
-            return await self._remoting.connection(address)
+            return await self._remoting.connection(address, timeout_ms)
         except RemotingError as error:
             raise _client_error(error) from None
 
-    async def _greeted(self, address: str) -> Connection:
-        connection = await self._connection(address)
+    async def _greeted(self, address: str, timeout_ms: int) -> Connection:
+        begin_ms = monotonic_ms()
+        connection = await self._connection(address, timeout_ms)
         if connection.attachment is None:
             body = self.greeting()
             if body is not None:
                 connection.attachment = self
-                await self.beat(address, body)
+                left_ms = max(1, timeout_ms - (monotonic_ms() - begin_ms))
+                await self.beat(address, body, min(left_ms, HEARTBEAT_TIMEOUT_MS))
         return connection
 
 

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.connection import Connection, ConnectionLostError, FastPath, Handler
+from ledgermq.runtime.clock import monotonic_ms
 
 CONNECT_TIMEOUT_MS: Final = 3000
 
@@ -38,10 +39,10 @@ class RemotingClient:
         self._connections: dict[str, Connection] = {}
         self._connecting: dict[str, asyncio.Task[Connection]] = {}
 
-    async def connection(self, address: str) -> Connection:
+    async def connection(self, address: str, timeout_ms: int = CONNECT_TIMEOUT_MS) -> Connection:
         """The open connection to ``address``, made if there is none.
 
-        Raises ConnectionLostError when it cannot be made within CONNECT_TIMEOUT_MS.
+        Raises ConnectionLostError when it cannot be made within ``timeout_ms`` or CONNECT_TIMEOUT_MS.
         """
         known = self._connections.get(address)
         if known is not None and not known.closed:
@@ -52,7 +53,11 @@ class RemotingClient:
             task = asyncio.get_running_loop().create_task(self._connect(address))
             self._connecting[address] = task
             task.add_done_callback(lambda done: self._connected(address, done))
-        return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise ConnectionLostError(f"cannot connect to {address}: not within {timeout_ms} ms") from None
 
     def _connected(self, address: str, task: asyncio.Task[Connection]) -> None:
         self._connecting.pop(address, None)
@@ -66,7 +71,11 @@ class RemotingClient:
             factory = cast(Callable[[], asyncio.Protocol], self._protocol)
             async with asyncio.timeout(CONNECT_TIMEOUT_MS / 1000):
                 _, protocol = await loop.create_connection(factory, host, port)
-        except (OSError, TimeoutError, ValueError) as error:
+        except TimeoutError:
+            raise ConnectionLostError(
+                f"cannot connect to {address}: not within {CONNECT_TIMEOUT_MS} ms"
+            ) from None
+        except (OSError, ValueError) as error:
             raise ConnectionLostError(f"cannot connect to {address}: {error}") from None
         return cast(Connection, protocol)
 
@@ -82,10 +91,11 @@ class RemotingClient:
     async def invoke(self, address: str, command: Command, timeout_ms: int = 3000) -> Command:
         """Send ``command`` to ``address`` and return the response, whatever its code.
 
-        Raises RemotingError when there is no answer.
+        Raises RemotingError when there is no answer within ``timeout_ms``, the connecting included.
         """
-        connection = await self.connection(address)
-        return await connection.call(command, timeout_ms)
+        begin_ms = monotonic_ms()
+        connection = await self.connection(address, timeout_ms)
+        return await connection.call(command, max(1, timeout_ms - (monotonic_ms() - begin_ms)))
 
     async def oneway(self, address: str, command: Command) -> None:
         """Send a request that nobody answers. Raises ConnectionLostError."""

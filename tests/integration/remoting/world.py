@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from ledgermq.remoting.command import Command, PeerError, decode_command
@@ -21,6 +22,16 @@ REFUSED_WAITING = 6
 BROKEN_WAITING = 7
 BIG = 8
 BIG_BYTES = 1 << 20
+
+
+@contextmanager
+def full_socket() -> Iterator[str]:
+    """The address of a server that takes no connection: its queue is full, and what comes is dropped."""
+    with socket.socket() as server, socket.socket() as other:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        other.connect(server.getsockname())
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 class Handlers:
