@@ -37,7 +37,7 @@ from ledgermq.client.session import Session
 from ledgermq.message.names import AUTO_CREATE_TOPIC
 from ledgermq.remoting.broker_headers import SendMessageReply
 from ledgermq.remoting.command import Command
-from ledgermq.runtime.clock import now_ms
+from ledgermq.runtime.clock import monotonic_ms, now_ms
 
 log: Final = logging.getLogger("ledgermq.client")
 
@@ -90,13 +90,13 @@ class Sender:
     async def _attempt(self, outgoing: Outgoing, queue: MessageQueue, timeout_ms: int) -> SendReceipt:
         address = await self._address(queue)
         command = self._command(outgoing, queue)
-        begin_ms = now_ms()
+        begin_ms = monotonic_ms()
         try:
             answer = await self._session.connections.ask_broker(address, command, timeout_ms, STORED_CODES)
         except ClientError:
-            self._health.record(queue.broker_name, now_ms() - begin_ms, now_ms(), failed=True)
+            self._health.record(queue.broker_name, monotonic_ms() - begin_ms, monotonic_ms(), failed=True)
             raise
-        self._health.record(queue.broker_name, now_ms() - begin_ms, now_ms())
+        self._health.record(queue.broker_name, monotonic_ms() - begin_ms, monotonic_ms())
         reply = answer_header(SendMessageReply, answer, address, command.code)
         return read_receipt(outgoing, queue, answer.code, reply)
 
@@ -105,15 +105,15 @@ class Sender:
 
         Raises the last attempt's error. A message may be stored twice when an answer was lost.
         """
-        deadline_ms = now_ms() + timeout_ms
+        deadline_ms = monotonic_ms() + timeout_ms
         tried: list[str] = []
         while True:
             queue = self._choose(outgoing.topic, await self.queues(outgoing.topic), tried)
             tried.append(queue.broker_name)
             try:
-                return await self._attempt(outgoing, queue, max(1, deadline_ms - now_ms()))
+                return await self._attempt(outgoing, queue, max(1, deadline_ms - monotonic_ms()))
             except (BrokerError, UnreachableError, RequestTimeoutError) as error:
-                left_ms = deadline_ms - now_ms()
+                left_ms = deadline_ms - monotonic_ms()
                 if _is_refusal(error) or len(tried) >= self._attempts_max or left_ms <= 0:
                     if len(tried) > 1:
                         error.add_note(f"attempt {len(tried)}; brokers tried: {', '.join(tried)}")
@@ -144,7 +144,7 @@ class Sender:
         turn = self._turns.get(topic)
         if turn is None:
             turn = self._turns[topic] = RoundRobin(self._health, secrets.randbelow(1 << 16))
-        return turn.choose(queues, now_ms(), tried[-1] if tried else None)
+        return turn.choose(queues, monotonic_ms(), tried[-1] if tried else None)
 
     def _doubt(self, topic: str, error: ClientError) -> None:
         """Nothing is tried again here, but whoever sends next should find who leads by then."""

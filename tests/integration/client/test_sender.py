@@ -1,6 +1,7 @@
 """Whom a sender tries, with the brokers' answers in the test's hands: no network."""
 
 import asyncio
+import itertools
 from collections.abc import Container, Coroutine
 from typing import Any
 
@@ -134,6 +135,15 @@ def test_attempts_are_limited_and_told() -> None:
     assert session.asked[0] != session.asked[1] != session.asked[2]
     assert "attempt 3; brokers tried:" in caught.value.__notes__[0]
     assert session.refreshed == ["t", "t", "t"], "between the attempts, and for who sends next"
+
+
+def test_a_clock_that_is_set_ends_no_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count(0, 3_600_000)
+    monkeypatch.setattr("ledgermq.client.sender.now_ms", lambda: next(hours))
+    session = FakeSession(t=route_of("a", "b"))
+    session.answers["a:1"] = UnreachableError("gone")
+    for _ in range(2):
+        assert send(session).queue.broker_name == "b"
 
 
 def test_one_broker_is_tried_again() -> None:
