@@ -9,7 +9,6 @@ from typing import Final, cast
 
 from ledgermq.remoting.command import Command
 from ledgermq.remoting.connection import Connection, ConnectionLostError, FastPath, Handler
-from ledgermq.runtime.clock import monotonic_ms
 
 CONNECT_TIMEOUT_MS: Final = 3000
 
@@ -93,9 +92,10 @@ class RemotingClient:
 
         Raises RemotingError when there is no answer within ``timeout_ms``, the connecting included.
         """
-        begin_ms = monotonic_ms()
+        clock = asyncio.get_running_loop().time
+        begin = clock()
         connection = await self.connection(address, timeout_ms)
-        return await connection.call(command, max(1, timeout_ms - (monotonic_ms() - begin_ms)))
+        return await connection.call(command, max(1, timeout_ms - int((clock() - begin) * 1000)))
 
     async def oneway(self, address: str, command: Command) -> None:
         """Send a request that nobody answers. Raises ConnectionLostError."""
