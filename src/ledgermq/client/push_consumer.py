@@ -12,7 +12,6 @@ from typing import Final, Self
 from ledgermq.client.allocation import Allocation, allocate_averagely
 from ledgermq.client.callbacks import Callbacks, DirectResult, RunningInfo
 from ledgermq.client.consume_stats import ConsumeStats
-from ledgermq.client.errors import ClientError
 from ledgermq.client.failed_messages import FailedMessages
 from ledgermq.client.group_calls import GroupCalls, QueueCalls
 from ledgermq.client.listening import (
@@ -187,7 +186,7 @@ class PushConsumer:
         if isinstance(self._store, FileOffsets):
             try:
                 await self._store.open(self._offsets_path or self._java_offsets_path())
-            except ClientError:
+            except BaseException:  # being cancelled too
                 await self._session.close()
                 raise
         self._started_ms = now_ms()

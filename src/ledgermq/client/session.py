@@ -85,9 +85,11 @@ class Session:
 
     async def open(self) -> None:
         """Reach a name server and begin. Raises UnreachableError when none can be reached."""
+        if self.is_open:
+            raise ClientError("started already")
         try:
             self.local_ip = await self.name_servers.local_ip()
-        except ClientError:
+        except BaseException:  # being cancelled too: whoever starts us may have set a time limit
             await self.connections.close()
             raise
         self.client_id = f"{self.local_ip}@{self._instance_name}"
