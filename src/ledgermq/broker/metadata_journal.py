@@ -318,10 +318,6 @@ class MetadataJournal:
             self._take_over(record)
         self.unstated = snapshot.unstated
 
-    def full_records(self) -> list[bytes]:
-        """Records that state everything that is committed."""
-        return [encode_record(record) for record in self.state.records(RECORD_BYTES_MAX)]
-
     def _refuse_leading(self, what: str) -> None:
         if self.leading:
             raise MetadataError(f"{what} while leading")
