@@ -17,8 +17,8 @@ demo: venv ## Start everything, send, consume, and say what happened
 	$(BIN)/python scripts/demo.py
 
 test: venv compile ## Run the tests twice, interpreted and compiled
-	LEDGERMQ_TEST_BUILD=interpreted $(BIN)/python -m pytest -q
-	LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q
+	LEDGERMQ_TEST_BUILD=interpreted $(BIN)/python -m pytest -q -n auto
+	LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q -n auto
 
 check: venv ## Lint, format, types, import contracts
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ interop: compile ## Stock RocketMQ clients, tools and servers against ours (need
 	LEDGERMQ_INTEROP=1 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q tests/interop
 
 crash: compile ## Fifty times kill -9 of a loaded broker, and what must be left
-	LEDGERMQ_CRASH_ROUNDS=50 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q tests/crash
+	LEDGERMQ_CRASH_ROUNDS=50 LEDGERMQ_TEST_BUILD=compiled $(COMPILED_BIN)/python -m pytest -q -n auto tests/crash
 
 bench: venv compile ## Measure against the Java broker in turn (needs JDK, Maven; takes a while)
 	$(BIN)/python -m bench

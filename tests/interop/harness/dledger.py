@@ -27,7 +27,7 @@ from tests.interop.harness.programs import Program, eventually
 from tests.ports import free_port
 
 from ledgermq.dledger.client import Appended, DLedgerClient, GroupMetadata
-from ledgermq.dledger.errors import DLedgerError, UncertainError
+from ledgermq.dledger.errors import DLedgerError, RefusedError, UncertainError
 from ledgermq.dledger.requests import Entry
 
 T = TypeVar("T")
@@ -198,7 +198,16 @@ class Client:
         return self._do(self._client.get(index))
 
     def transfer(self, to: str) -> None:
-        self._do(self._client.transfer(to))
+        """Until `to` leads: on a busy machine it may not win its first election."""
+
+        def look() -> bool:
+            try:
+                self._do(self._client.transfer(to))
+            except RefusedError:
+                return self.leader() == to
+            return True
+
+        eventually(look, 60, what=f"{to} to lead")
 
     def metadata(self) -> GroupMetadata:
         return self._do(self._client.metadata())
