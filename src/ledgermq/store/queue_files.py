@@ -131,9 +131,9 @@ class QueueFiles:
             fd = self.disk.open(path, create=True)
             self._keep(path, fd)
         else:
-            if queue.first_offset >= 0:
+            if queue.first_offset >= 0 and offset > first:
                 return fd
-            # It was made ahead, perhaps not yet to its length.
+            # It was made ahead or by a write that failed, perhaps not yet to its length.
         self.disk.truncate(fd, self.file_bytes)
         if offset > first:
             self.disk.pwrite(fd, PRE_BLANK * (offset - first), 0)

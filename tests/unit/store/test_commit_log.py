@@ -331,6 +331,26 @@ def test_tails_are_written_in_rounds():
     assert all(queue.tail is None for queue in store.queues.all())
 
 
+def test_a_queue_file_gets_its_length_though_not_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Java refuses a directory with a short one, and a start would make the queue anew from the whole log."""
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 8)
+    store.upkeep(BEGIN_MS)
+    fill(store, 1, first=8)
+
+    def full(fd: int, size: int) -> None:
+        raise OSError(errno.EDQUOT, "quota exceeded")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "truncate", full)
+        store.upkeep(BEGIN_MS + 1000)
+        assert store.refusal is not None
+    store.upkeep(BEGIN_MS + 2000)
+    assert store.refusal is None
+    assert [disk.path_bytes(f"/store/consumequeue/T/0/{at:020d}") for at in (0, 160)] == [160, 160]
+
+
 def test_queue_files_that_cannot_be_written_refuse_sends_until_they_can():
     disk = SimDisk(0)
     store = opened(disk)
