@@ -261,8 +261,8 @@ class MessageReader:
         If not, the good ones among them are taken singly by ``units[first:end]``. Returns how many were
         added. Units of two segments are never one span: a blank lies between.
         """
-        if size <= 0:
-            return 0
+        if size <= 0 or size > self.files.segment_bytes:
+            return 0  # A unit that holds the place of a lost message names 2 GiB.
         data = self.files.read(at, size)
         if self._are_records(data, at, count):
             parts.append(data)
@@ -306,7 +306,7 @@ class MessageReader:
         last: i64 = (at + size - 1) >> CHUNK_SHIFT
         while chunk <= last:
             if chunk not in self._warm and not self._probe(chunk):
-                return chunk << CHUNK_SHIFT
+                return chunk << CHUNK_SHIFT if size <= self.files.segment_bytes else -1
             chunk += 1
         return -1
 

@@ -32,6 +32,33 @@ def test_statuses_are_java_s():
         assert (result.min_offset, result.max_offset) == (4, 10)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_place_held_for_a_lost_message_costs_nothing_to_pass(cached: bool, monkeypatch: pytest.MonkeyPatch):
+    """Its unit names 2 GiB from the log's very beginning on, which a large log has."""
+    disk = SimDisk(0)
+    store = opened(disk)
+    queue = store.queue(b"T", 0)
+    queue.add(0, 0x7FFFFFFF, 0)
+    queue.written(0)
+    fill(store, 1)
+    monkeypatch.setattr(disk, "in_cache", lambda fd, offset: cached)
+    slices: list[slice] = []
+
+    class View:
+        def __getitem__(self, key: slice) -> bytes:
+            slices.append(key)
+            return b""
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(disk, "map_read", lambda fd, size: View())
+    store.log.written = 1 << 32
+    result = store.get(queue, 0, 1, 1 << 20)
+    assert (result.status, result.next_offset) == (GetStatus.MESSAGE_WAS_REMOVING, 1)
+    assert slices == []
+
+
 def test_count_and_byte_limits():
     store = opened()
     fill(store, 10)
