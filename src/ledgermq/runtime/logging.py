@@ -10,12 +10,26 @@ with its line ends written as ``\\n``: one event stays one line for grep, and no
 
 import logging
 import logging.handlers
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 # A file of this size is turned over, and so many old ones are kept: at most 110 MB of logs in a store.
 FILE_BYTES_MAX = 10 * 1024 * 1024
 OLD_FILES_MAX = 10
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A log in a file. A line that cannot be written there goes to stderr: the log shares its disk with the
+    store, and when that is full, the lines that say so must be seen, without a traceback for each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Called by logging while the error is being handled."""
+        if isinstance(sys.exception(), OSError):
+            sys.stderr.write(f"{self.format(record)}\n")
+        else:
+            super().handleError(record)
 
 
 class LineFormatter(logging.Formatter):
@@ -43,9 +57,7 @@ def start_logging(file: Path | None = None, level: int = logging.INFO) -> None:
         handler = logging.StreamHandler()
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=FILE_BYTES_MAX, backupCount=OLD_FILES_MAX, encoding="utf-8"
-        )
+        handler = LogFile(file, maxBytes=FILE_BYTES_MAX, backupCount=OLD_FILES_MAX, encoding="utf-8")
     handler.setFormatter(LineFormatter())
     stop_logging()
     logger = logging.getLogger("ledgermq")
@@ -59,5 +71,6 @@ def stop_logging() -> None:
     logger = logging.getLogger("ledgermq")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # its last lines could not be written
+            handler.close()
     logger.propagate = True

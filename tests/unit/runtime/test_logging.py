@@ -1,5 +1,6 @@
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,13 @@ def test_starting_again_replaces(log_file, tmp_path):
     logging.getLogger("ledgermq").info("there")
     assert log_file.read_text("utf-8") == ""
     assert (tmp_path / "other.log").read_text("utf-8").endswith("there\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's file that is always full")
+def test_what_the_file_does_not_take_goes_to_stderr(capsys):
+    start_logging(Path("/dev/full"))
+    logging.getLogger("ledgermq.store").error("the disk is full")
+    logging.getLogger("ledgermq.store").error("still")
+    stop_logging()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[24:] for line in lines] == ["ERROR store: the disk is full", "ERROR store: still"]
