@@ -257,6 +257,9 @@ def _run(roles: Roles, output: Output) -> None:
         fail(EXIT_FAILED, f"cannot write the log: {one_line(error)}")
     for notice in roles.notices:
         log.log(notice.level, "%s", notice.text)
+        if log_path is not None and notice.level >= logging.WARNING:
+            # A setting that has no effect has to be seen by whoever makes it.
+            print(f"ledgermq: warning: {one_line(notice.text)}", file=sys.stderr, flush=True)
     try:
         status = run(_serve(roles, output, log_path))
     except CannotStartError as error:

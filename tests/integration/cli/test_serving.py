@@ -414,13 +414,15 @@ def test_without_its_checks_it_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "ledgermq-data").exists()
 
 
-def test_notices_about_settings_go_to_the_log(tmp_path: Path) -> None:
+def test_notices_about_settings_go_to_stderr_and_the_log(tmp_path: Path) -> None:
     arguments = ["--set", "flushDiskTyp=SYNC_FLUSH", "--port", "0", "--log", "own/place.log"]
     with started(tmp_path, "serve", *arguments, "--print-json") as process:
         assert facts(process)["log"] == str(tmp_path / "own" / "place.log")
-        end(process)
+        errors = end(process)[1]
     log = (tmp_path / "own" / "place.log").read_text()
-    assert "WARNING cli: --set: unknown key flushDiskTyp; did you mean flushDiskType?" in log
+    text = "--set: unknown key flushDiskTyp; did you mean flushDiskType?"
+    assert f"WARNING cli: {text}" in log
+    assert errors == f"ledgermq: warning: {text}\n"
 
 
 def test_the_version_is_told_at_once(tmp_path: Path) -> None:
