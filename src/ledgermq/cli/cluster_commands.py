@@ -24,18 +24,22 @@ def cluster(
     context: typer.Context,
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", min=1, max=7, help="Processes (3), a member of each group in each."),
+        typer.Option(
+            "--nodes", metavar="N", min=1, max=7, help="Processes (3), a member of each group in each."
+        ),
     ] = None,
     groups: Annotated[
-        int | None, typer.Option("--groups", min=1, max=64, help="Groups (as many as nodes).")
+        int | None, typer.Option("--groups", metavar="N", min=1, max=64, help="Groups (as many as nodes).")
     ] = None,
     store: Annotated[
-        Path, typer.Option("--store", help="Directory of all data; a second start goes on with it.")
+        Path,
+        typer.Option("--store", metavar="DIR", help="Directory of all data; a second start goes on with it."),
     ] = DEFAULT_STORE,
     port: Annotated[
         int | None,
         typer.Option(
             "--port",
+            metavar="PORT",
             min=0,
             max=65535,
             help="Name server's port (9876); all others follow it; 0: free ones.",
@@ -64,7 +68,7 @@ def status(
     timeout_seconds: TimeoutSeconds = 2.0,
     print_json: Json = False,
 ) -> None:
-    """Who leads each group, how far every member is, and who cannot be reached.
+    """Who leads each group, and how far every member is.
 
     Status 1 when a group has no leader, or no broker is registered.
     """

@@ -25,7 +25,7 @@ app.add_typer(topic_app, name="topic")
 app.add_typer(dledger_app, name="dledger")
 app.add_typer(cluster_app, name="cluster")
 
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).")]
+Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Address to listen on (127.0.0.1).")]
 Log = Annotated[
     str | None, typer.Option("--log", metavar="FILE", help="Log file (STORE/logs/ledgermq.log); - is stderr.")
 ]
@@ -42,6 +42,7 @@ MetricsPort = Annotated[
     int | None,
     typer.Option(
         "--metrics-port",
+        metavar="PORT",
         min=0,
         max=65535,
         help="Serve metrics of DLedger groups to Prometheus here (nowhere); 0: a free port.",
@@ -71,15 +72,18 @@ def options(
 @app.command()
 def serve(
     store: Annotated[
-        Path | None, typer.Option("--store", help="Directory of all data (./ledgermq-data).")
+        Path | None, typer.Option("--store", metavar="DIR", help="Directory of all data (./ledgermq-data).")
     ] = None,
     host: Host = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="Name server's port (9876); 0: free ports for all.")
+        int | None,
+        typer.Option("--port", metavar="PORT", help="Name server's port (9876); 0: free ports for all."),
     ] = None,
     broker_port: Annotated[
         int | None,
-        typer.Option("--broker-port", help="Broker's port (10911); its fast port is two below."),
+        typer.Option(
+            "--broker-port", metavar="PORT", help="Broker's port (10911); its fast port is two below."
+        ),
     ] = None,
     configs: BrokerConfigs = None,
     settings: Settings = None,
@@ -96,11 +100,16 @@ def serve(
 
 @app.command()
 def nameserver(
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="namesrv.conf or TOML.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", metavar="FILE", help="namesrv.conf or TOML.")
+    ] = None,
     host: Host = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port (9876); 0: a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="Port (9876); 0: a free one.")
+    ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Directory of its files (./ledgermq-data/namesrv).")
+        Path | None,
+        typer.Option("--store", metavar="DIR", help="Directory of its files (./ledgermq-data/namesrv)."),
     ] = None,
     settings: Settings = None,
     log: Annotated[
@@ -122,11 +131,14 @@ def broker(
         typer.Option("-n", "--name-servers", metavar="HOST:PORT;…", help="Name servers to register with."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Directory of all data (./ledgermq-data).")
+        Path | None, typer.Option("--store", metavar="DIR", help="Directory of all data (./ledgermq-data).")
     ] = None,
     host: Host = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="Port (10911), the fast port is two below; 0: free ones.")
+        int | None,
+        typer.Option(
+            "--port", metavar="PORT", help="Port (10911), the fast port is two below; 0: free ones."
+        ),
     ] = None,
     settings: Settings = None,
     log: Log = None,
@@ -136,7 +148,7 @@ def broker(
         bool, typer.Option("--while-stdin", help="Stop when standard input ends: with who started it.")
     ] = False,
 ) -> None:
-    """A broker alone, or several in one process, which register with their name servers."""
+    """A broker alone, or several in one process."""
     from ledgermq.cli.roles import Output, run_brokers
 
     output = Output(print_json, log, metrics_port, while_stdin)
@@ -149,19 +161,24 @@ def broker(
 @app.command()
 def send(
     topic: TopicName,
-    body: Annotated[str, typer.Argument(help="Text of the message; -: each line of standard input.")],
+    body: Annotated[
+        str, typer.Argument(metavar="BODY", help="Text of the message; -: each line of standard input.")
+    ],
     name_servers: NameServers = DEFAULT_NAME_SERVER,
-    tag: Annotated[str | None, typer.Option("--tag", help="Tag, by which consumers select.")] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="TAG", help="Tag, by which consumers select.")
+    ] = None,
     key: Annotated[
-        list[str] | None, typer.Option("--key", help="Key to find it by. Several allowed.")
+        list[str] | None, typer.Option("--key", metavar="KEY", help="Key to find it by. Several allowed.")
     ] = None,
     properties: Annotated[
         list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="Several allowed.")
     ] = None,
     sharding_key: Annotated[
-        str | None, typer.Option("--sharding-key", help="Same key, same queue: keeps their order.")
+        str | None,
+        typer.Option("--sharding-key", metavar="KEY", help="Same key, same queue: keeps their order."),
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Send it so many times.")] = 1,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Send it so many times.")] = 1,
     print_json: PrintJson = False,
 ) -> None:
     """Send a message and print where it is stored."""
@@ -186,13 +203,17 @@ def consume(
     name_servers: NameServers = DEFAULT_NAME_SERVER,
     group: Annotated[
         str | None,
-        typer.Option("--group", help="Share the messages with this group and keep its progress."),
+        typer.Option(
+            "--group", metavar="GROUP", help="Share the messages with this group and keep its progress."
+        ),
     ] = None,
-    tags: Annotated[str, typer.Option("--tags", help="Tags wanted: 'a || b'.")] = "*",
+    tags: Annotated[str, typer.Option("--tags", metavar="TAGS", help="Tags wanted: 'a || b'.")] = "*",
     from_first: Annotated[
         bool, typer.Option("--from-first", help="Begin with the oldest message; a group: when it is new.")
     ] = False,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many messages.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", min=1, help="End after so many messages.")
+    ] = None,
     timeout_seconds: Annotated[
         float | None, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="End after this time.")
     ] = None,
@@ -234,7 +255,9 @@ def list_topics(
 def create_topic(
     topic: TopicName,
     name_servers: NameServers = DEFAULT_NAME_SERVER,
-    queue_count: Annotated[int, typer.Option("--queues", min=1, help="Queues on each broker.")] = 8,
+    queue_count: Annotated[
+        int, typer.Option("--queues", metavar="N", min=1, help="Queues on each broker.")
+    ] = 8,
     perm: Annotated[Perm, typer.Option("--perm", help="Readable, writable, both.")] = Perm.rw,
     ordered: Annotated[bool, typer.Option("--ordered", help="Meant for ordered consumption.")] = False,
     print_json: PrintJson = False,

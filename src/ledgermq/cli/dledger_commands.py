@@ -12,7 +12,7 @@ from ledgermq.cli.options import PrintJson
 
 app = typer.Typer(help="DLedger groups: serve a member, append, get, look, hand over.", no_args_is_help=True)
 
-Group = Annotated[str, typer.Option("--group", help="Name of the group.")]
+Group = Annotated[str, typer.Option("--group", metavar="GROUP", help="Name of the group.")]
 Peers = Annotated[
     str,
     typer.Option(
@@ -37,10 +37,12 @@ class Flush(StrEnum):
 @app.command()
 def server(
     group: Group = DEFAULT_GROUP,
-    self_id: Annotated[str, typer.Option("--id", help="Which of the members this one is.")] = "n0",
+    self_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Which of the members this one is.")
+    ] = "n0",
     peers: Peers = DEFAULT_PEERS,
     store: Annotated[
-        Path, typer.Option("--store", help="Directory of the files, in dledger-ID below it.")
+        Path, typer.Option("--store", metavar="DIR", help="Directory of the files, in dledger-ID below it.")
     ] = Path("ledgermq-data"),
     memory: Annotated[
         bool, typer.Option("--memory", help="Keep nothing on disk: for tests and caches only.")
@@ -52,7 +54,8 @@ def server(
         ),
     ] = Flush.quorum_fsync,
     host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen on (that of this member in --peers).")
+        str | None,
+        typer.Option("--host", metavar="HOST", help="Address to listen on (that of this member in --peers)."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -81,10 +84,12 @@ def server(
 
 @app.command()
 def append(
-    body: Annotated[str, typer.Argument(help="Text of the entry; -: each line of standard input.")],
+    body: Annotated[
+        str, typer.Argument(metavar="BODY", help="Text of the entry; -: each line of standard input.")
+    ],
     group: Group = DEFAULT_GROUP,
     peers: Peers = DEFAULT_PEERS,
-    count: Annotated[int, typer.Option("--count", min=1, help="Append it so many times.")] = 1,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Append it so many times.")] = 1,
     timeout_seconds: TimeoutSeconds = 10.0,
     print_json: PrintJson = False,
 ) -> None:
@@ -96,10 +101,10 @@ def append(
 
 @app.command()
 def get(
-    index: Annotated[int, typer.Argument(min=0, help="The entry, counted from 0.")],
+    index: Annotated[int, typer.Argument(metavar="INDEX", min=0, help="The entry, counted from 0.")],
     group: Group = DEFAULT_GROUP,
     peers: Peers = DEFAULT_PEERS,
-    count: Annotated[int, typer.Option("--count", min=1, help="Entries from there on.")] = 1,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Entries from there on.")] = 1,
     timeout_seconds: TimeoutSeconds = 10.0,
     print_json: PrintJson = False,
 ) -> None:
@@ -124,7 +129,7 @@ def metadata(
 
 @app.command()
 def transfer(
-    member: Annotated[str, typer.Argument(help="Who is to lead.")],
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="Who is to lead.")],
     group: Group = DEFAULT_GROUP,
     peers: Peers = DEFAULT_PEERS,
     timeout_seconds: TimeoutSeconds = 10.0,
@@ -139,15 +144,19 @@ def transfer(
 def bench(
     group: Group = DEFAULT_GROUP,
     peers: Peers = DEFAULT_PEERS,
-    in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=60_000, help="Appends at once.")] = 64,
-    body_bytes: Annotated[int, typer.Option("--bytes", min=0, help="Of each body.")] = 128,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="How long it is measured.")] = 5.0,
+    in_flight: Annotated[
+        int, typer.Option("--in-flight", metavar="N", min=1, max=60_000, help="Appends at once.")
+    ] = 64,
+    body_bytes: Annotated[int, typer.Option("--bytes", metavar="N", min=0, help="Of each body.")] = 128,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="SECONDS", min=0.1, help="How long it is measured.")
+    ] = 5.0,
     warm_up_seconds: Annotated[
-        float, typer.Option("--warm-up", min=0.0, help="How long it runs before that.")
+        float, typer.Option("--warm-up", metavar="SECONDS", min=0.0, help="How long it runs before that.")
     ] = 1.0,
     print_json: PrintJson = False,
 ) -> None:
-    """Append as fast as the group takes it; print appends per second and how long one takes."""
+    """Append as fast as the group takes it, and print how fast."""
     from ledgermq.cli import dledger
 
     load = dledger.Load(in_flight, body_bytes, seconds, warm_up_seconds)
