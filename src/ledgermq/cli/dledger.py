@@ -67,7 +67,11 @@ def run_server(
         settings = msgspec.convert(values, DLedgerSettings, strict=False)
         settings.check()
         settings.members()
-    except (msgspec.ValidationError, SettingsError) as error:
+    except msgspec.ValidationError as error:
+        text, _, at = str(error).partition(" - at `$.")
+        key = at.rstrip("`")
+        fail(EXIT_SETTINGS, f"{key}={values[key]}: {text}")
+    except SettingsError as error:
         fail(EXIT_SETTINGS, error)
     try:
         start_logging(None if log in (None, "-") else Path(str(log)))

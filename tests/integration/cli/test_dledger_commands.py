@@ -160,7 +160,7 @@ def test_nobody_there(peers: str, ledgermq: Ledgermq) -> None:
         (["--id", "n7"], "selfId=n7 is none of peers="),
         (["--set", "heartBeatTimeIntervalMs"], "--set heartBeatTimeIntervalMs"),
         (["--set", "heartBeatTimeIntervalM=1"], "heartBeatTimeIntervalMs is one"),
-        (["--set", "heartBeatTimeIntervalMs=x"], "heartBeatTimeIntervalMs"),
+        (["--set", "heartBeatTimeIntervalMs=x"], "heartBeatTimeIntervalMs=x: Expected `int`"),
     ],
 )
 def test_settings_refused(flags: list[str], why: str, ledgermq: Ledgermq) -> None:
