@@ -81,7 +81,18 @@ def tag_codes(expression: str) -> frozenset[int] | None:
 class Pull:
     """One request, from its arrival to its answer; ``offset`` moves on when what came matched no tag."""
 
-    __slots__ = ("command", "connection", "group", "header", "offset", "stated", "tags", "topic", "traffic")
+    __slots__ = (
+        "command",
+        "connection",
+        "group",
+        "header",
+        "offset",
+        "stated",
+        "tags",
+        "topic",
+        "traffic",
+        "version",
+    )
 
     def __init__(
         self,
@@ -93,6 +104,7 @@ class Pull:
         tags: frozenset[int] | None,
         stated: SubscriptionData | None,
         traffic: Traffic,
+        version: int,
     ) -> None:
         self.traffic = traffic
         self.command = command
@@ -104,6 +116,8 @@ class Pull:
         self.stated = stated
         """The subscription, if the pull carries it."""
         self.offset = header.queue_offset
+        self.version = version
+        """Of what allowed it: :meth:`PullAccess.version`."""
 
 
 class PullAccess:
@@ -146,7 +160,16 @@ class PullAccess:
         traffic = self._stats.gets(
             header.consumer_group, header.topic, system=self._topics.is_system(header.topic)
         )
-        return Pull(command, connection, header, topic, group, tags, stated, traffic)
+        return Pull(command, connection, header, topic, group, tags, stated, traffic, self.version())
+
+    def renew(self, pull: Pull, now_ms: int) -> None:
+        """A pull that has waited goes by what is known now: its group may want more than it did. Raises
+        PeerError."""
+        if pull.version == self.version():
+            return
+        fresh = self.check(pull.command, pull.connection, pull.header, now_ms)
+        pull.topic, pull.group, pull.tags = fresh.topic, fresh.group, fresh.tags
+        pull.stated, pull.traffic, pull.version = fresh.stated, fresh.traffic, fresh.version
 
     def _group(self, header: PullMessage, now_ms: int) -> SubscriptionGroupConfig:
         name = header.consumer_group
@@ -351,19 +374,31 @@ class PullHandlers:
         """Answer a parked pull if there is something for it; True when it is done with."""
         if pull.connection.closed:
             return True
-        try:
-            result = self._get(pull, queue)
-            while result.status is GetStatus.NO_MATCHED_MESSAGE and result.next_offset > pull.offset:
-                pull.offset = int(result.next_offset)
-                result = self._get(pull, queue)
-        except OSError as error:
-            pull.connection.reply(pull.command, _unreadable(queue, error))
+        result = self._look(queue, pull)
+        if result is None:
             return True
         code = self._code(pull, result)
         if code == ResponseCode.PULL_NOT_FOUND:
             return False
         pull.connection.reply(pull.command, self._answer(pull, result, code))
         return True
+
+    def _look(self, queue: ConsumeQueue, pull: Pull) -> GetResult | None:
+        """What there is for a pull that has waited; None when it was answered with what is wrong."""
+        try:
+            self._access.renew(pull, self._now_ms())
+            result = self._get(pull, queue)
+            while result.status is GetStatus.NO_MATCHED_MESSAGE and result.next_offset > pull.offset:
+                pull.offset = int(result.next_offset)
+                result = self._get(pull, queue)
+        except OSError as error:
+            remark = f"queue {queue.queue_id} of {queue.topic.decode()!r} cannot be read: {error}"
+            pull.connection.reply(pull.command, response(ResponseCode.SYSTEM_ERROR, remark))
+        except PeerError as refusal:
+            pull.connection.reply(pull.command, response(refusal.code, refusal.remark))
+        else:
+            return result
+        return None
 
     def expire(self) -> None:
         """Answer the pulls whose wait is over; called once a second."""
@@ -373,10 +408,8 @@ class PullHandlers:
     def _end(self, queue: ConsumeQueue, pull: Pull) -> None:
         if pull.connection.closed:
             return
-        try:
-            result = self._get(pull, queue)
-        except OSError as error:
-            pull.connection.reply(pull.command, _unreadable(queue, error))
+        result = self._look(queue, pull)
+        if result is None:
             return
         code = self._code(pull, result)
         if code == ResponseCode.PULL_NOT_FOUND and pull.offset != pull.header.queue_offset:
@@ -393,8 +426,3 @@ class PullHandlers:
     def _release(self, queue: ConsumeQueue, pull: Pull) -> bool:
         self._end(queue, pull)
         return True
-
-
-def _unreadable(queue: ConsumeQueue, error: OSError) -> Command:
-    remark = f"queue {queue.queue_id} of {queue.topic.decode()!r} cannot be read: {error}"
-    return response(ResponseCode.SYSTEM_ERROR, remark)

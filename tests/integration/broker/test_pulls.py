@@ -418,6 +418,34 @@ def test_a_waiting_pull_with_tags_is_woken_by_a_match_only(tmp_path: Path) -> No
     run(test())
 
 
+def test_a_waiting_pull_goes_by_what_its_group_subscribes_to_now(tmp_path: Path) -> None:
+    """A push consumer's pull relies on heartbeats, and one is always waiting."""
+
+    def subscribed(expression: str, version: int) -> dict[str, Any]:
+        subscription = {"topic": TOPIC, "subString": expression, "subVersion": version}
+        consumer = {"groupName": GROUP, "subscriptionDataSet": [subscription]}
+        return {"clientID": "one", "consumerDataSet": [consumer]}
+
+    async def test() -> None:
+        async with asking(tmp_path) as broker, another_client(broker) as producer:
+            await five(broker)
+            assert (await broker.ask(RequestCode.HEART_BEAT, body=subscribed("x", 1))).code == 0
+            plain = {"sysFlag": SUSPEND, "subscription": None}
+            task = waiting(broker, 5, **plain)
+            await until_parked(broker, 1)
+            assert (await broker.ask(RequestCode.HEART_BEAT, body=subscribed("x || y", 2))).code == 0
+            await sent(producer, body=b"wanted now", properties={"UNIQ_KEY": "K", "TAGS": "y"})
+            answer = await asyncio.wait_for(task, 5)
+            assert [record.body for record in records(answer)] == [b"wanted now"]
+            task = waiting(broker, 6, **plain)
+            await until_parked(broker, 1)
+            await producer.create_topic(perm=2)
+            await sent(producer)
+            assert (await asyncio.wait_for(task, 5)).code == ResponseCode.NO_PERMISSION
+
+    run(test())
+
+
 def test_a_match_behind_many_others_of_one_turn_is_found(tmp_path: Path) -> None:
     async def test() -> None:
         async with asking(tmp_path) as broker, another_client(broker) as producer:
