@@ -10,10 +10,12 @@ from ledgermq.broker.metadata_log import MetadataLog
 from ledgermq.dledger.codes import Role
 from ledgermq.dledger.core import Refused
 from ledgermq.dledger.ledger import Ledger
+from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.entry_recovery import CommittedLog, EntryRecovery
 from ledgermq.store.replicated_store import ReplicatedStore
-from ledgermq.testing.simulation.broker_machine import BrokerMachine
+from ledgermq.testing.simulation.broker_machine import BrokerMachine, SimMessage
 from ledgermq.testing.simulation.broker_metadata import BrokerMetadata
+from ledgermq.testing.simulation.deliveries import Deliveries
 from ledgermq.testing.simulation.faults import Faults, with_broker
 from ledgermq.testing.simulation.leading import Leading
 
@@ -128,6 +130,27 @@ def metadata_acknowledged_when_it_is_proposed(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Leading, "_propose", hasty)
 
 
+def a_stop_that_only_says_that_it_was_clean(patch: pytest.MonkeyPatch) -> None:
+    def close(self: ReplicatedStore) -> None:
+        self.disk.unlink(f"{self.root}/abort")
+        self.disk.sync_directory(self.root)
+
+    patch.setattr(ReplicatedStore, "close", close)
+
+
+def batches_in_another_order(patch: pytest.MonkeyPatch) -> None:
+    append = BrokerMachine._append_batch
+
+    def turned(self: BrokerMachine, queue: ConsumeQueue, messages: list[SimMessage]) -> None:
+        append(self, queue, messages[::-1])
+
+    patch.setattr(BrokerMachine, "_append_batch", turned)
+
+
+def delay_offsets_of_others_not_heard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Deliveries, "replay", lambda self, offsets, version: None)
+
+
 LOST_LEADERS = with_broker(
     Faults(
         delay_ms_max=10,
@@ -160,6 +183,8 @@ FULL_DISKS = with_broker(Faults(delay_ms_max=10, full_disks=1.0, hunts=True, bat
 
 RETENTION = with_broker(Faults(delay_ms_max=10, kills=1.0, power_cuts=1.0, snapshots=3.0, partitions=1.0))
 
+STOPS = with_broker(Faults(delay_ms_max=10, stops=2.0, fuses=True, snapshots=1.0, slow_fsync_ms=30))
+
 BROKER_HUNTS = [
     Hunt(offsets_do_not_fall_back, range(30), LOST_LEADERS),
     Hunt(applied_before_it_is_committed, range(30), LOST_LEADERS),
@@ -167,12 +192,15 @@ BROKER_HUNTS = [
     Hunt(leads_before_everything_is_applied, range(1, 60), LOST_LEADERS),
     Hunt(leads_on_after_a_refusal, range(30), FULL_DISKS),
     Hunt(whole_log_believed_to_be_committed, range(30), DEATHS),
-    Hunt(uncommitted_files_stay_open, range(20, 50), DEATHS),
+    Hunt(uncommitted_files_stay_open, range(10, 40), DEATHS),
     Hunt(queue_ends_not_in_snapshots, range(30), RETENTION),
     Hunt(index_walked_from_inside_an_entry, range(30), DEATHS),
     Hunt(metadata_kept_that_was_not_committed, range(30), LOST_LEADERS),
     Hunt(metadata_not_in_snapshots, range(60), RETENTION),
     Hunt(metadata_acknowledged_when_it_is_proposed, range(30), LOST_LEADERS),
+    Hunt(a_stop_that_only_says_that_it_was_clean, range(30), STOPS),
+    Hunt(delay_offsets_of_others_not_heard, range(30), LOST_LEADERS),
+    Hunt(batches_in_another_order, range(10), STOPS),
 ]
 """Not among them: keeping gathered messages when the leadership is lost. They are proposed within the same
 moment, and refused."""

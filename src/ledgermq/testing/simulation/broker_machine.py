@@ -16,6 +16,8 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Final, NamedTuple
 
@@ -24,7 +26,10 @@ from ledgermq.broker.group_member import GroupMachine
 from ledgermq.dledger.file_ledger import FileLedger
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.dledger.messages import NO_INDEX
+from ledgermq.message import names
+from ledgermq.message.batch import BatchUnit, encode_batch
 from ledgermq.message.properties import PropertyScan
+from ledgermq.message.record import Record
 from ledgermq.runtime.config import StoreConfig
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.errors import StoreError, StoreFatalError
@@ -32,12 +37,14 @@ from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore
 from ledgermq.testing.simulation.broker_metadata import BrokerMetadata, MetadataChecks
 from ledgermq.testing.simulation.checks import Checks
+from ledgermq.testing.simulation.deliveries import LEVELS
 from ledgermq.testing.simulation.disk import SimDisk
 from ledgermq.testing.simulation.machine import Snapshot
-from ledgermq.testing.simulation.queue_checks import QueueChecks
+from ledgermq.testing.simulation.queue_checks import DELIVERED, QueueChecks
 
 DATA_FILE_BYTES: Final = 4096
 STORE_TIME_FACTOR: Final = 40
+METADATA_TOPIC: Final = names.METADATA_TOPIC.encode()
 BEGIN_MS: Final = 1_700_000_000_000
 _HOST: Final = b"\x7f\x00\x00\x01\x00\x00\x2a\x9f"
 _APPLY_BYTES: Final = (1, 700, 1 << 20)
@@ -51,6 +58,29 @@ class SimMessage(NamedTuple):
     queue_id: int
     number: int
     body_bytes: int
+    kind: bytes = b"K"
+    """Its key begins with it."""
+
+    @property
+    def key(self) -> bytes:
+        return b"%s%d" % (self.kind, self.number)
+
+    @property
+    def properties(self) -> bytes:
+        return b"UNIQ_KEY\x01%s\x02TAGS\x01T%d\x02" % (self.key, self.number % 3)
+
+    @property
+    def body(self) -> bytes:
+        return b"%d:" % self.number + b"x" * self.body_bytes
+
+
+class _Store(ReplicatedStore):
+    """How many units of queues are written at a time is drawn, not measured."""
+
+    random: Random
+
+    def _write_tails(self) -> bool:
+        return any(self.log.write_tails(1) for _ in range(self.random.choice((1, 3, 100))))
 
 
 class BrokerMachine:
@@ -68,6 +98,7 @@ class BrokerMachine:
         now_us: Callable[[], int],
         later: Callable[[int, Callable[[], None]], None],
         indexed: bool,
+        opens_with_record: bool,
     ) -> None:
         self.leading = False
         self.on_appended: Callable[[], None] = _nothing
@@ -83,6 +114,9 @@ class BrokerMachine:
         self._metadata_checks = metadata_checks
         self._now_us = now_us
         self._later = later
+        self._opens_with_record = opens_with_record
+        self._stopped_index: int | None = None
+        """The last entry that was applied when it was stopped cleanly."""
         self._jobs: list[Job] = []
         self._config = StoreConfig(
             store_path_root_dir="/store",
@@ -101,7 +135,8 @@ class BrokerMachine:
         self.leading = False
         self._jobs = []
         committed = committed_log(ledger, DATA_FILE_BYTES)
-        self.store = store = ReplicatedStore(self._config, _HOST, self._data_directory, committed, self._disk)
+        self.store = store = _Store(self._config, _HOST, self._data_directory, committed, self._disk)
+        store.random = self._random
         store.open()
         self._running = False
         self.metadata = BrokerMetadata(
@@ -109,7 +144,7 @@ class BrokerMachine:
             store,
             self._disk,
             self._metadata_checks,
-            lambda: BEGIN_MS + self._now_us() // 1000,
+            self._now_ms,
             lambda: self.on_appended(),
             self._run,
         )
@@ -127,6 +162,8 @@ class BrokerMachine:
 
     def _check_recovered(self) -> None:
         index, committed = self.applied_index, self._checks.committed
+        self._queue_checks.stopped(self._id, self._stopped_index, index)
+        self._stopped_index = None
         known = index < len(committed)
         if known and self._ledger.first_index <= index:
             known = self._ledger.term_at(index) == committed[index][0]
@@ -146,6 +183,19 @@ class BrokerMachine:
         else:
             self._machine.loaded(snapshot.last_index, snapshot.next_pos)
             self.applied_index = snapshot.last_index
+
+    def close(self) -> None:
+        """As ``broker/broker.py`` does once the group's member is stopped. Raises OSError."""
+        while self._jobs:
+            self._work_on()
+        self._save_metadata()
+        try:
+            self.store.close()
+        except StoreFatalError as error:
+            raise OSError(str(error)) from error
+        except StoreError:
+            return  # It is left as after a crash.
+        self._stopped_index = self.applied_index
 
     def forget(self) -> None:
         self.leading = False
@@ -178,11 +228,13 @@ class BrokerMachine:
         """The ``newest`` messages of each queue can be read."""
         if self.applied_index < self._whole_from:
             return
+        self._queue_checks.whole(self._id, self.store, self.applied_index, self._log_begin(), newest)
+
+    def _log_begin(self) -> int:
         ledger = self._ledger
-        begin = ledger.end_pos
-        if ledger.last_index >= ledger.first_index:
-            begin = ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
-        self._queue_checks.whole(self._id, self.store, self.applied_index, begin, newest)
+        if ledger.last_index < ledger.first_index:
+            return ledger.end_pos
+        return ledger.read(ledger.first_index, 1, ledger.first_index).first_pos
 
     @property
     def may_freeze(self) -> bool:
@@ -204,6 +256,11 @@ class BrokerMachine:
 
     # ---- leading ----
 
+    def opening_body(self, end_pos: int) -> bytes:
+        if not self._opens_with_record:  # as members of others' making
+            return b""
+        return self.store.entries.opening_record(METADATA_TOPIC, end_pos, self._now_ms())
+
     def lead(self, term: int) -> None:
         self.leading = True
         self.store.entries.lead(self._ledger.end_pos)
@@ -215,19 +272,36 @@ class BrokerMachine:
             self.store.entries.follow()
             self.metadata.pause()
 
-    def gather(self, messages: list[SimMessage]) -> bool:
-        """Append them; whether that was possible."""
+    def gather(self, messages: list[SimMessage], batch: bool) -> bool:
+        """Append them, as one ``batch`` or one by one; whether that was possible."""
         if self.store.refusal is not None:
             return False
-        now_ms = BEGIN_MS + self._now_us() // 1000
-        for message in messages:
-            properties = b"UNIQ_KEY\x01K%d\x02TAGS\x01T%d\x02" % (message.number, message.number % 3)
-            scan = PropertyScan()
-            scan.scan(properties)
-            queue = self.store.queue(message.topic, message.queue_id)
-            body = b"%d:" % message.number + b"x" * message.body_bytes
-            self.store.entries.append(queue, 0, 0, now_ms, _HOST, now_ms, 0, 0, body, properties, scan)
+        for sent in [messages] if batch else [[message] for message in messages]:
+            queue = self.store.queue(sent[0].topic, sent[0].queue_id)
+            first_offset = int(queue.next_offset)
+            if batch:
+                self._append_batch(queue, sent)
+            else:
+                self._append(queue, sent[0])
+            if queue.next_offset > first_offset:
+                keys = [message.key for message in sent]
+                place = sent[0].topic, sent[0].queue_id
+                self.when_committed(partial(self._queue_checks.acknowledged, place, first_offset, keys))
         return True
+
+    def _append(self, queue: ConsumeQueue, message: SimMessage) -> None:
+        now_ms = self._now_ms()
+        scan = PropertyScan()
+        scan.scan(message.properties)
+        self.store.entries.append(
+            queue, 0, 0, now_ms, _HOST, now_ms, 0, 0, message.body, message.properties, scan
+        )
+
+    def _append_batch(self, queue: ConsumeQueue, messages: list[SimMessage]) -> None:
+        now_ms = self._now_ms()
+        units = encode_batch(BatchUnit(0, message.body, message.properties) for message in messages)
+        with suppress(StoreError):  # It might not fit one entry: nothing of it is taken.
+            self.store.entries.append_batch(queue, 0, now_ms, _HOST, now_ms, 0, units)
 
     def administer(self, kind: str, number: int) -> None:
         """A topic or a group is made, a consumer goes on, or the topic ``kind`` is deleted."""
@@ -248,6 +322,9 @@ class BrokerMachine:
 
     # ---- by time ----
 
+    def _now_ms(self) -> int:
+        return BEGIN_MS + self._now_us() // 1000
+
     def _upkeep(self) -> None:
         store, ledger = self.store, self._ledger
         store.entries.synced(ledger.synced_pos)
@@ -258,13 +335,29 @@ class BrokerMachine:
             told = self.metadata.log_offsets()
             if told is not None:
                 self.when_committed(told)
+            self._deliver()
         if self._random.random() < 0.2:
+            self.metadata.log.go_on_deleting()
             self._start([self._save_metadata])
         self._later(_UPKEEP_US, self._upkeep)
 
+    def _deliver(self) -> None:
+        for level in LEVELS:
+            if self.store.refusal is None:
+                told = self.metadata.delays.deliver(self.store, level, self._append_again)
+                if told is not None:
+                    self.when_committed(told)
+                    self.on_appended()
+
+    def _append_again(self, level: int, offset: int, waiting: Record | None) -> None:
+        if waiting is None:
+            self._queue_checks.waits_no_more(self._id, level, offset, self._log_begin())
+            return
+        number = int(waiting.properties.partition(b"\x01K")[2].partition(b"\x02")[0])
+        self.gather([SimMessage(b"Orders", 0, number, 0, DELIVERED)], batch=False)
+
     def _save_metadata(self) -> None:
         if not self.metadata.log.may_save:
-            self.metadata.log.go_on_deleting()
             return
         try:
             self.metadata.log.save()
@@ -279,6 +372,11 @@ class BrokerMachine:
             self._later(int(self._random.random() * 20_000), self._work)
 
     def _work(self) -> None:
+        self._work_on()
+        if self._jobs:
+            self._later(int(self._random.random() * 5_000), self._work)
+
+    def _work_on(self) -> None:
         job = self._jobs.pop(0)
         try:
             job()
@@ -286,8 +384,6 @@ class BrokerMachine:
             raise OSError(str(error)) from error
         except StoreError:
             self._jobs = []  # As broker/store_jobs.py: what follows a job that fails is not run.
-        if self._jobs:
-            self._later(int(self._random.random() * 5_000), self._work)
 
     def _run(self, jobs: list[Job]) -> None:
         if self._running:

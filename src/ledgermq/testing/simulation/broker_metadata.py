@@ -4,7 +4,8 @@
 rule                        what is looked at
 ==========================  ================================================================================
 metadata stays              who begins to lead in a term knows every topic and group that was acknowledged in
-                            terms up to it, and no offset is before the last such batch of offsets
+                            terms up to it, and no offset is before the last such batch of offsets; none of a
+                            delay level is behind what waits
 replicas agree              tables are equal everywhere in the end, and equal to what the log states
 ==========================  ================================================================================
 
@@ -18,6 +19,7 @@ the state, on the member's disk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -31,11 +33,12 @@ from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.store_jobs import StoreJobs
 from ledgermq.broker.topics import TopicTable
 from ledgermq.remoting.command import PeerError
-from ledgermq.remoting.topic_config import DataVersion, TopicConfig
+from ledgermq.remoting.topic_config import TopicConfig
 from ledgermq.runtime.config import BrokerConfig
 from ledgermq.store.message_store import Job
 from ledgermq.store.replicated_store import ReplicatedStore
 from ledgermq.testing.simulation.checks import Violation
+from ledgermq.testing.simulation.deliveries import LEVELS, SCHEDULE_TOPIC, Deliveries
 from ledgermq.testing.simulation.disk import SimDisk
 
 _CONFIG: Final = BrokerConfig(broker_name="b")
@@ -52,6 +55,8 @@ class MetadataChecks:
         self._groups: dict[str, int] = {}
         self._offsets: dict[tuple[int, int], int] = {}
         """Of group ``g`` and topic ``t``, by term and queue id: what the last acknowledged batch said."""
+        self._delivered: dict[tuple[int, int], int] = {}
+        """The same of delay levels."""
 
     def topic_acknowledged(self, term: int, topic: str) -> None:
         self._topics[topic] = term
@@ -59,9 +64,11 @@ class MetadataChecks:
     def group_acknowledged(self, term: int, group: str) -> None:
         self._groups[group] = term
 
-    def offsets_acknowledged(self, term: int, offsets: dict[int, int]) -> None:
+    def offsets_acknowledged(self, term: int, offsets: dict[int, int], delivered: dict[int, int]) -> None:
         for queue_id, offset in offsets.items():
             self._offsets[term, queue_id] = max(offset, self._offsets.get((term, queue_id), -1))
+        for level, offset in delivered.items():
+            self._delivered[term, level] = max(offset, self._delivered.get((term, level), -1))
 
     def leads(
         self, node: str, term: int, topics: TopicTable, groups: GroupTable, offsets: OffsetTable
@@ -78,20 +85,24 @@ class MetadataChecks:
                     f"{node} begins to lead with offset {known} of queue {queue_id}; {offset} was stated",
                 )
 
+    def delivers(self, node: str, term: int, store: ReplicatedStore, offsets: dict[int, int]) -> None:
+        for level in LEVELS:
+            known = offsets.get(level, 0)
+            told = max(
+                (end for (of, at), end in self._delivered.items() if of <= term and at == level), default=0
+            )
+            queue = store.find_queue(SCHEDULE_TOPIC, level - 1)
+            waiting_end = 0 if queue is None else int(queue.max_offset)
+            if not told <= known <= waiting_end:
+                raise Violation(
+                    "metadata stays",
+                    f"{node} begins to lead and has delivered {known} of {waiting_end} messages of level"
+                    f" {level}; {told} was stated",
+                )
+
 
 def _told_by(term: int, acknowledged: dict[str, int]) -> list[str]:
     return sorted(name for name, told in acknowledged.items() if told <= term)
-
-
-class _Delays:
-    def __init__(self) -> None:
-        self.offsets: dict[int, int] = {}
-        self.data_version = DataVersion()
-        self.following = False
-
-    def replay(self, offsets: dict[int, int], version: DataVersion) -> None:
-        self.offsets = dict(offsets)
-        self.data_version = version.copy()
 
 
 class _Log(MetadataLog):
@@ -142,6 +153,8 @@ class BrokerMetadata:
         self.topics = TopicTable(_CONFIG, 0)
         self.groups = GroupTable(_CONFIG, 0)
         self.offsets = OffsetTable(0)
+        self.delays = Deliveries()
+        self._store = store
         self.log = _Log(
             store,
             cast(Commits, _Appended(appended)),
@@ -153,7 +166,7 @@ class BrokerMetadata:
         )
         self.log.disk = disk
         self.journal = MetadataJournal(
-            self.topics, self.groups, self.offsets, _Delays(), self.log.append, unstated=False
+            self.topics, self.groups, self.offsets, self.delays, self.log.append, unstated=False
         )
         self.log.recover(self.journal, cast(StoreJobs, _Jobs(start_jobs)), ours=True)
 
@@ -162,11 +175,13 @@ class BrokerMetadata:
     def lead(self, term: int) -> None:
         self._term = term
         self._checks.leads(self._id, term, self.topics, self.groups, self.offsets)
+        self._checks.delivers(self._id, term, self._store, self.delays.offsets)
         self.journal.start_leading()
         self.log.lead(self._id)
 
     def pause(self) -> None:
         self.journal.stop_leading()
+        self.delays.give_up()
 
     # ---- what clients do, while it leads; each returns what is to be called when it is acknowledged ----
 
@@ -192,11 +207,12 @@ class BrokerMetadata:
     def log_offsets(self) -> Callable[[], None] | None:
         term = self._term
         stated = {queue_id: self.offsets.consumed("g", "t", queue_id) for queue_id in range(_QUEUES)}
+        delivered = dict(self.delays.offsets)
         try:
             count = self.journal.log_offsets()
         except PeerError:
             return None
-        return (lambda: self._checks.offsets_acknowledged(term, stated)) if count else None
+        return partial(self._checks.offsets_acknowledged, term, stated, delivered) if count else None
 
     # ---- in the end ----
 
@@ -206,6 +222,7 @@ class BrokerMetadata:
         known |= {f"group {name}": config for name, config in self.groups.configs.items()}
         known |= {f"offsets {pair}": self.offsets.queues(*pair) for pair in self.offsets.pairs()}
         known["versions"] = self.topics.data_version, self.groups.data_version
+        known["delays"] = self.journal.state.delays  # Deliveries go on.
         known["master"] = self.log.master_address
         return known
 

@@ -57,6 +57,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     # what operators do
     snapshots: float = 0.0
     transfers: float = 0.0
+    stops: float = 0.0
+    """Brokers are stopped cleanly, some after they have handed over."""
     page_cache: bool = False
     """Flush policy page-cache: entries count when they are written. Machines do not die in such a run."""
     remembered_commits: bool = False
@@ -134,3 +136,10 @@ def with_java(faults: Faults) -> Faults:
 def with_broker(faults: Faults) -> Faults:
     """The same with members that are brokers: their stores need the real ledger."""
     return msgspec.structs.replace(faults, broker=True, files=True, java=False, bit_flips=False)
+
+
+def draw_broker_faults(random: Random) -> Faults:
+    """As :func:`draw_faults`, for brokers."""
+    faults = with_broker(draw_faults(random))
+    stops = random.uniform(0.1, 1.5) if random.random() < 0.5 else 0.0
+    return msgspec.structs.replace(faults, stops=stops)

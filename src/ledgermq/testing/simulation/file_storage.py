@@ -115,6 +115,13 @@ class FileStorage:
         index, _ = self.ledger.flush()
         self.ledger.durable_index = max(self.ledger.durable_index, index)
 
+    def stop(self, commit_index: int) -> None:
+        """As ``dledger.node`` does at a clean stop."""
+        if self.ledger.dirty:
+            self.end_flush()
+        self.ledger.save_checkpoint(commit_index)
+        self.ledger.close()
+
     def crash(self, power: bool) -> None:
         if power:
             self.disk.power_cut()

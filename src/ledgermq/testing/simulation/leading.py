@@ -39,9 +39,9 @@ class Leading:
         machine.on_appended = self.appended
         machine.when_committed = self._told.append
 
-    def gather(self, messages: list[SimMessage]) -> None:
+    def gather(self, messages: list[SimMessage], batch: bool) -> None:
         """Messages come in; they are proposed when this turn of the loop is over."""
-        if self._machine.gather(messages):
+        if self._machine.gather(messages, batch):
             self.appended()
 
     def administer(self, kind: str, number: int) -> None:

@@ -47,6 +47,12 @@ class Machine(Protocol):
     def install(self, snapshot: Snapshot) -> None:
         """The state of another replaces everything."""
 
+    def opening_body(self, end_pos: int) -> bytes:
+        """What a leader opens its term with, behind position ``end_pos``."""
+
+    def close(self) -> None:
+        """A clean stop. Raises OSError."""
+
     def forget(self) -> None:
         """The process is gone."""
 
@@ -78,6 +84,12 @@ class ChecksumMachine:
 
     def install(self, snapshot: Snapshot) -> None:
         self._state = int(snapshot.data or b"0")
+
+    def opening_body(self, end_pos: int) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        """There is nothing to write."""
 
     def forget(self) -> None:
         self._state = 0

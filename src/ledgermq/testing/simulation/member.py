@@ -234,7 +234,7 @@ class SimMember:
         self._wrote(first_index)
 
     def _append_noop(self, effect: AppendNoop) -> None:
-        self._write(effect.index, effect.term, [b""])
+        self._write(effect.index, effect.term, [self._machine.opening_body(self.ledger.end_pos)])
 
     def _append(self, effect: Append) -> None:
         self.ledger.append(effect.entries)

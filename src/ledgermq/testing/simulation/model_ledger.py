@@ -251,6 +251,9 @@ class ModelLedger:
         self._durable = max(self._durable, self._flushing)
         self._flushing = NO_INDEX
 
+    def stop(self, commit_index: int) -> None:
+        """Brokers alone are stopped."""
+
     def crash(self, power: bool) -> None:
         """What a dead process, or a dead machine, leaves."""
         if self._old_state is not None:

@@ -36,6 +36,7 @@ class Storage(Protocol):
     def open(self) -> None: ...
     def begin_flush(self) -> tuple[int, int]: ...
     def end_flush(self) -> None: ...
+    def stop(self, commit_index: int) -> None: ...
     def crash(self, power: bool) -> None: ...
     def damage(self, index: int) -> None: ...
     def holds(self, index: int, term: int, written: bool = False) -> bool: ...
@@ -170,6 +171,20 @@ class SimNode:
             )
         self._forget()
         self.on_death(self, power)
+
+    def stop(self, power: bool) -> None:
+        """A clean stop between two turns; ``power``: the machine is switched off when it is done."""
+        assert self.member is not None
+        if self._world.trace is not None:
+            self._trace("stops")
+        try:
+            self.storage.stop(self.member.core.commit_index)
+            self.machine.close()
+        except Died as death:
+            power = death.power
+        except OSError as error:
+            power = error.errno != errno.ENOSPC  # As in a turn.
+        self.die(power)
 
     def pause(self) -> None:
         self.paused = True

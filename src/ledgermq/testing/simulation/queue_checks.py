@@ -9,6 +9,10 @@ queues are the log          a replica's queues hold exactly the messages of the 
 only what is committed      what a replica finds applied when it starts was committed
 places are foreseen         a leader's entries lie where their records say
 messages can be read        each is found by queue offset, by log offset and by key
+told places hold            an acknowledged message lies at the queue offset that its sender was told, those
+                            of a batch one behind the other
+what waited is delivered    what the offset of a delay level counts is in the log a second time before
+a stop loses nothing        who was stopped cleanly starts with what it had applied
 ==========================  ================================================================================
 
 The queues that all must have follow from the committed log alone, so an acknowledged message, which is a
@@ -25,14 +29,17 @@ import msgspec
 
 from ledgermq.dledger.messages import NO_INDEX
 from ledgermq.message import names
-from ledgermq.message.record import RecordError, decode_record
+from ledgermq.message.record import RecordError, decode_record, enters_queue
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.reading import GetStatus
 from ledgermq.store.replicated_store import ReplicatedStore
 from ledgermq.testing.simulation.checks import Violation
+from ledgermq.testing.simulation.deliveries import SCHEDULE_TOPIC
 
 Place = tuple[bytes, int]
 
+DELIVERED: Final = b"D"
+"""What the keys of waiting messages begin with once they are delivered, perhaps more than once."""
 _METADATA: Final = names.METADATA_TOPIC.encode()
 
 
@@ -73,6 +80,8 @@ class QueueChecks:
             record = decode_record(body, check_crc=True)
         except RecordError:
             return
+        if not enters_queue(record.sys_flag):
+            return
         lives = self._queues.setdefault((record.topic, record.queue_id), [_Queue(NO_INDEX)])
         queue = lives[-1]
         if not queue.indexes and any(record.queue_offset == life.end for life in lives):
@@ -85,7 +94,7 @@ class QueueChecks:
                 f" {queue.end}",
             )
         key = _key(record.properties)
-        if key and key in self._keys:
+        if key and key in self._keys and not key.startswith(DELIVERED):
             raise Violation("a message is there once", f"{key!r} is in entry {index} again")
         self._keys.add(key)
         self.messages += 1
@@ -97,10 +106,32 @@ class QueueChecks:
 
     def _stated(self, index: int, body: bytes) -> None:
         stated = msgspec.json.decode(body)
+        if stated["kind"] == "delays":
+            for level, offset in stated.get("items", {}).items():
+                self._delivers(index, int(level), offset)
         for topic in stated.get("removed", ()) if stated["kind"] == "topics" else ():
             for (known, _), lives in self._queues.items():
                 if known == topic.encode():
                     lives.append(_Queue(index))
+
+    def _delivers(self, index: int, level: int, offset: int) -> None:
+        waiting = self._queues.get((SCHEDULE_TOPIC, level - 1), [_Queue(NO_INDEX)])[-1].keys
+        missing = [key for key in waiting[:offset] if DELIVERED + key[1:] not in self._keys]
+        if missing or offset > len(waiting):
+            raise Violation(
+                "what waited is delivered",
+                f"entry {index} says that {offset} of {len(waiting)} messages of delay level {level} are"
+                f" delivered, but for {missing}",
+            )
+
+    def waits_no_more(self, node: str, level: int, offset: int, log_begin: int) -> None:
+        """A leader goes on without a waiting message: its log must not have that any more."""
+        waiting = self._queues[SCHEDULE_TOPIC, level - 1][-1]
+        if waiting.log_offsets[offset] >= log_begin:
+            raise Violation(
+                "what waited is delivered", f"{node} does not find message {offset} of delay level {level}"
+            )
+        self._keys.add(DELIVERED + waiting.keys[offset][1:])
 
     def foreseen(self, node: str, foreseen_end: int, end: int) -> None:
         if foreseen_end != end:
@@ -111,6 +142,21 @@ class QueueChecks:
     def recovered(self, node: str, index: int, committed: bool) -> None:
         if not committed:
             raise Violation("only what is committed", f"{node} starts with entry {index} applied")
+
+    def stopped(self, node: str, stopped_index: int | None, index: int) -> None:
+        """``node`` starts with entry ``index`` applied; ``stopped_index``: when it was stopped cleanly."""
+        if stopped_index not in (None, index):
+            raise Violation(
+                "a stop loses nothing", f"{node} had applied {stopped_index} and starts with {index}"
+            )
+
+    def acknowledged(self, place: Place, first_offset: int, keys: list[bytes]) -> None:
+        """A sender is told that its messages lie in a queue from ``first_offset`` on."""
+        for life in self._queues.get(place, ()):
+            at = first_offset - life.base
+            if at >= 0 and life.keys[at : at + len(keys)] == keys:
+                return
+        raise Violation("told places hold", f"{keys} are not at {first_offset} of {place}")
 
     def _lives(self, node: str, applied_index: int) -> Iterator[tuple[Place, _Queue]]:
         """The queues as they must be after entry ``applied_index``. Left out are those that the member had

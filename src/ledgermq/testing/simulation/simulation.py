@@ -22,8 +22,9 @@ from ledgermq.dledger.native_messages import decode_native, encode_native
 from ledgermq.testing.simulation.broker_machine import DATA_FILE_BYTES, BrokerMachine, SimMessage
 from ledgermq.testing.simulation.broker_metadata import MetadataChecks
 from ledgermq.testing.simulation.checks import Checks, Violation
+from ledgermq.testing.simulation.deliveries import SCHEDULE_TOPIC
 from ledgermq.testing.simulation.events import EventQueue
-from ledgermq.testing.simulation.faults import Faults, draw_faults, with_broker
+from ledgermq.testing.simulation.faults import Faults, draw_broker_faults, draw_faults
 from ledgermq.testing.simulation.file_storage import DATA_DIRECTORY, FileStorage
 from ledgermq.testing.simulation.leading import Leading
 from ledgermq.testing.simulation.machine import ChecksumMachine
@@ -46,7 +47,7 @@ _LOOK_US: Final = 50_000
 _ASK_US: Final = 1_000_000
 _JAVA_ASK_US: Final = 4_000_000
 """A Java leader tells of a commit with the next entry, or when none came for a second."""
-_TOPICS: Final = (b"Orders", b"Bills")
+_TOPICS: Final = (b"Orders", b"Orders", b"Orders", b"Bills", b"Bills", b"Bills", SCHEDULE_TOPIC)
 _KINDS: Final = ("topic", "group", "consumer", "consumer", "consumer")
 _DELETIONS: Final = 0.1
 _BODY_SIZES: Final = (0, 0, 20, 150, 600, 2000)
@@ -114,8 +115,9 @@ class Simulation:
         )
         self.nodes: list[SimNode] = []
         indexed = faults.broker and random.random() < 0.7
+        opens_with_record = faults.broker and random.random() < 0.7
         for member in members:
-            self.nodes.append(self._make_node(member, world, indexed))
+            self.nodes.append(self._make_node(member, world, indexed, opens_with_record))
         self._by_id = {node.id: node for node in self.nodes}
         say = None if trace is None else self._weather_says
         self._weather = Weather(events, random, faults, self.network, self.nodes, self._other_holders, say)
@@ -128,7 +130,7 @@ class Simulation:
         for _ in range(2):
             events.after(random.randrange(500_000), self._client_acts)
 
-    def _make_node(self, member: str, world: Surroundings, indexed: bool) -> SimNode:
+    def _make_node(self, member: str, world: Surroundings, indexed: bool, opens_with_record: bool) -> SimNode:
         random, fuse = self.random, Fuse()
         if not self.faults.broker:
             storage = FileStorage(random, fuse) if self.faults.files else ModelLedger(random, fuse)
@@ -145,6 +147,7 @@ class Simulation:
             lambda: self.events.now_us,
             lambda delay_us, action: node.later(delay_us, action),
             indexed,
+            opens_with_record,
         )
         node = SimNode(member, world, files, machine, fuse)
         return node
@@ -206,8 +209,11 @@ class Simulation:
             SimMessage(random.choice(_TOPICS), random.randrange(2), number, random.choice(_BODY_SIZES))
             for number in range(self._proposed, self._proposed + count)
         ]
+        batch = count > 1 and random.random() < 0.5
+        if batch:
+            messages = [message._replace(topic=messages[0].topic, queue_id=0) for message in messages]
         self._proposed += count
-        self._broker_takes(node, Leading.gather, messages)
+        self._broker_takes(node, Leading.gather, messages, batch)
 
     def _broker_takes(self, node: SimNode, request: Callable[[Leading, *Ts], None], *args: *Ts) -> None:
         """A broker's client asks for this."""
@@ -324,4 +330,4 @@ def simulate(seed: int, faults: Faults | None = None, trace: Trace | None = None
 
 def simulate_brokers(seed: int, trace: Trace | None = None) -> Outcome:
     """The same of a group of brokers."""
-    return simulate(seed, with_broker(draw_faults(Random(seed))), trace)
+    return simulate(seed, draw_broker_faults(Random(seed)), trace)

@@ -50,6 +50,7 @@ class Weather:
         self._every(faults.full_disks, self._fill_disk)
         self._every(faults.snapshots, self._save_snapshot)
         self._every(faults.transfers, self._transfer)
+        self._every(faults.stops, self._stop)
 
     def clear(self) -> None:
         """All trouble ends; what is down comes up."""
@@ -211,3 +212,16 @@ class Weather:
         leaders = self._leaders()
         if leaders:
             self._random.choice(leaders).tell(SimMember.transfer, self._random.choice(self._nodes).id)
+
+    def _stop(self) -> None:
+        node = self._victim()
+        if self._random.random() < 0.5:
+            node.tell(SimMember.transfer, self._random.choice(self._nodes).id)
+        self._later(0, 300, self._stop_now, node)
+
+    def _stop_now(self, node: SimNode) -> None:
+        power = not self._faults.page_cache and self._random.random() < 0.3
+        if node.member is not None and not node.paused:
+            if self._faults.fuses and self._random.random() < 0.5:
+                node.fuse.light(self._random.randrange(1, 40), power)
+            node.stop(power)
