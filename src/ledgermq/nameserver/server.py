@@ -23,7 +23,7 @@ from ledgermq.remoting.connection import Connection, Handler, RemotingError
 from ledgermq.remoting.headers import oneway
 from ledgermq.remoting.nameserver_headers import MinBrokerIdChange
 from ledgermq.remoting.server import Server
-from ledgermq.runtime.clock import now_ms
+from ledgermq.runtime.clock import monotonic_ms
 from ledgermq.runtime.config import NameServerSettings
 from ledgermq.runtime.state_file import load_state_file
 
@@ -61,8 +61,8 @@ class NameServer:
     def _handlers(self) -> dict[int, Handler]:
         config = self._settings.nameserver
         return {
-            **BrokerHandlers(config, self.routes, self.kv, now_ms, self._tell).table(),
-            **RouteHandlers(config, self.routes, self.kv, now_ms).table(),
+            **BrokerHandlers(config, self.routes, self.kv, monotonic_ms, self._tell).table(),
+            **RouteHandlers(config, self.routes, self.kv, monotonic_ms).table(),
             **OperatorHandlers(self._settings, self.kv).table(),
         }
 
@@ -84,7 +84,7 @@ class NameServer:
 
     def _scan(self) -> None:
         self._arm_scan()
-        departed = self.routes.expire(now_ms())
+        departed = self.routes.expire(monotonic_ms())
         self._carry_out(departed, "was silent for too long")
         for connection in departed.connections:
             cast(Connection, connection).close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -210,6 +211,18 @@ def test_a_silent_broker_is_dropped_and_disconnected(tmp_path: Path) -> None:
             await asker.gone("A")
             await closed.wait()
             await broker.close()
+
+    run(test())
+
+
+def test_a_clock_that_is_set_drops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with serving(settings_in(tmp_path)) as asker:
+            await asker.succeed(RequestCode.REGISTER_BROKER, *registration("t"))
+            now_ns = time.time_ns()
+            monkeypatch.setattr(time, "time_ns", lambda: now_ns + 3600 * 10**9)
+            asker.name_server._scan()
+            assert await asker.route("t") is not None
 
     run(test())
 
