@@ -218,11 +218,11 @@ def test_a_silent_broker_is_dropped_and_disconnected(tmp_path: Path) -> None:
 def test_a_clock_that_is_set_drops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with serving(settings_in(tmp_path)) as asker:
-            await asker.succeed(RequestCode.REGISTER_BROKER, *registration("t"))
+            await asker.succeed(RequestCode.REGISTER_BROKER, *registration("A", "B"))
             now_ns = time.time_ns()
             monkeypatch.setattr(time, "time_ns", lambda: now_ns + 3600 * 10**9)
             asker.name_server._scan()
-            assert await asker.route("t") is not None
+            assert await asker.route("A") is not None
 
     run(test())
 
