@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import uvloop
@@ -65,6 +65,19 @@ def run_client(work: Coroutine[Any, Any, T]) -> T:
         if isinstance(error, BrokenPipeError):
             raise
         fail(EXIT_FAILED, error)
+
+
+async def bodies(text: str, count: int) -> AsyncIterator[bytes]:
+    """What to send: ``text`` ``count`` times, or each line of standard input when it is ``-``.
+
+    The loop runs on while a line is waited for: connections are kept, and the end of one is noticed.
+    """
+    if text != "-":
+        for _ in range(count):
+            yield text.encode(errors="surrogateescape")
+        return
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        yield line.rstrip("\r\n").encode(errors="surrogateescape")
 
 
 def when_signalled() -> asyncio.Event:

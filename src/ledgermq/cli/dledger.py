@@ -6,12 +6,10 @@ import array
 import asyncio
 import base64
 import difflib
-import itertools
 import json
 import os
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,6 +21,7 @@ from ledgermq.cli.console import (
     EXIT_BROKER_STOPPED,
     EXIT_FAILED,
     EXIT_SETTINGS,
+    bodies,
     calm_collector,
     fail,
     one_line,
@@ -161,10 +160,8 @@ def append(target: Target, body: str, *, count: int, print_json: bool) -> None:
     """Append ``body`` ``count`` times, or each line of standard input when it is ``-``."""
 
     async def work(client: DLedgerClient) -> None:
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
-        texts: Iterable[str] = lines if body == "-" else itertools.repeat(body, count)
-        for text in texts:
-            appended = await client.append(text.encode(errors="surrogateescape"))
+        async for one in bodies(body, count):
+            appended = await client.append(one)
             print(_appended_json(appended) if print_json else _appended_line(appended), flush=True)
 
     target.run(work)

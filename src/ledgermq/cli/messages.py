@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ledgermq.cli.console import EXIT_FAILED, fail, one_line, run_client, when_signalled
+from ledgermq.cli.console import EXIT_FAILED, bodies, fail, one_line, run_client, when_signalled
 from ledgermq.client import ConsumeFrom, Message, MessageExt, Producer, PullConsumer, SendReceipt
 
 GROUP: Final = "ledgermq_cli"
@@ -40,10 +38,8 @@ def send(
         shape = Message(
             topic, b"", tags=tag, keys=keys, properties=_properties(properties), sharding_key=sharding_key
         )
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
         async with Producer(GROUP, name_servers) as producer:
-            for text in lines if body == "-" else itertools.repeat(body, count):
-                shape.body = text.encode(errors="surrogateescape")
+            async for shape.body in bodies(body, count):
                 receipt = await producer.send(shape)
                 print(_receipt_json(receipt) if print_json else _receipt_line(receipt), flush=True)
 

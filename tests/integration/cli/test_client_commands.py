@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.integration.cli.typed import Typed
 
 from ledgermq.cli import main
 from ledgermq.client import Message
@@ -89,7 +89,7 @@ def test_send_for_scripts(ledgermq: Ledgermq, rocketmq: BrokerThread) -> None:
 def test_send_reads_standard_input(
     ledgermq: Ledgermq, rocketmq: BrokerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\r\nlast"))
+    monkeypatch.setattr(sys, "stdin", Typed("one\ntwo\r\nlast"))
     assert ledgermq("send", "hello", "-", "--sharding-key", "k").status == 0
     messages = rocketmq.messages("hello")
     assert [message.body for message in messages] == [b"one", b"two", b"last"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.cli.typed import Typed
 from tests.ports import free_port
 
 from ledgermq.cli import main
@@ -104,7 +104,7 @@ def test_commands(
         "pos": appended["pos"],
         "body": "grün",
     }
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+    monkeypatch.setattr(sys, "stdin", Typed("one\ntwo\n"))
     assert ledgermq("append", "-", "--group", "g0").out.splitlines() == [
         f"appended at {index + 1}, in term {appended['term']} by n0",
         f"appended at {index + 2}, in term {appended['term']} by n0",
