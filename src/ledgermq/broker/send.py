@@ -18,12 +18,13 @@ from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.names import check_topic
 from ledgermq.broker.schedule import DELAY_LEVEL, TIMER_PROPERTIES, as_scheduled, delay_level
 from ledgermq.broker.send_frame import SendFrame
-from ledgermq.broker.send_path import PROPERTIES_BYTES_MAX, SendPath, SendTopic
+from ledgermq.broker.send_path import SendPath, SendTopic
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
 from ledgermq.message.delay_levels import DelayLevels
 from ledgermq.message.ids import UniqueKeys
 from ledgermq.message.properties import PropertyScan, decode_properties, encode_properties
+from ledgermq.message.record import PROPERTIES_BYTES_MAX
 from ledgermq.remoting.broker_headers import SendMessage, decode_send_header
 from ledgermq.remoting.codes import VERSION_3_4_9, RequestCode, ResponseCode
 from ledgermq.remoting.command import Command, PeerError

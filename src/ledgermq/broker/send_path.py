@@ -26,6 +26,7 @@ from ledgermq.broker.commits import Commits, Outbox
 from ledgermq.broker.send_frame import SEND_BATCH_MESSAGE, SendFrame
 from ledgermq.broker.traffic import Traffic
 from ledgermq.message.properties import PropertyScan, encode_properties
+from ledgermq.message.record import PROPERTIES_BYTES_MAX
 from ledgermq.remoting.codes import FLAG_ONEWAY, VERSION_5_5_0
 from ledgermq.remoting.connection import Connection, FastPath
 from ledgermq.store.commit_log import CommitLog
@@ -34,8 +35,6 @@ from ledgermq.store.errors import StoreError
 
 _COMPILED: Final = not __file__.endswith(".py")
 
-PROPERTIES_BYTES_MAX: Final[i64] = 32767
-"""The record keeps the length of the properties in a signed int16."""
 REFUSED_SYS_FLAGS: Final[i64] = 0x8C
 """Transaction states, and a batch stored as one message: they go the general way, which refuses them."""
 HEX: Final = b"0123456789ABCDEF"

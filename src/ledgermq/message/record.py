@@ -58,6 +58,7 @@ RECORD_BYTES_MIN: Final[i64] = 91
 """A v1 record with IPv4 hosts, without body, topic and properties."""
 TOPIC_V1_BYTES_MAX: Final[i64] = 127
 PROPERTIES_BYTES_MAX: Final[i64] = 32767
+"""A record keeps the length of the properties in a signed int16."""
 
 FLAG_COMPRESSED: Final[i64] = 0x1
 FLAG_TRANSACTION: Final[i64] = 0xC

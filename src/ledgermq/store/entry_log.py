@@ -45,7 +45,8 @@ from ledgermq.store.key_index import KeyIndex
 from ledgermq.store.log_files import LogFiles, LogSegment
 from ledgermq.store.log_scan import BLANK, RECORD
 from ledgermq.store.queue_table import QueueTable
-from ledgermq.store.replay import GAP_UNITS_MAX, PRE_BLANK_SIZE, can_be_topic
+from ledgermq.store.replay import GAP_UNITS_MAX, can_be_topic
+from ledgermq.store.unit_scan import PRE_BLANK_SIZE
 
 log: Final = logging.getLogger("ledgermq.store")
 

@@ -6,7 +6,7 @@ follow one another in the log are copied as one slice. Its answers are those of 
 names, so that a damaged queue file makes a message missing and never a client choke.
 
 Cold data: a record far behind the log's end may not be in the page cache, and a page fault would stop the
-whole event loop. Such a pull asks first (one cheap system call per MiB of log); when the data is not there
+whole event loop. Such a pull asks first (eight cheap system calls per MiB of log); when the data is not there
 the status is COLD, and the caller has :meth:`MessageReader.warm` read it on a worker thread and asks again.
 
 ==============================  ==============================

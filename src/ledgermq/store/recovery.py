@@ -1,11 +1,12 @@
 """Opening a store directory: from what is on disk to a store that can be read and written.
 
 1. Look at the log's files and find where the log ends (tables *end* and *stop* of store/recovery_table.py).
-2. Clear what lies behind that end, so that no remains of it can ever be taken for records. 3. Take back queue
-units and index entries of records that the log does not have; decide which queues and index
-   files are kept (tables *queue* and *index*).
+2. Clear what lies behind that end, so that no remains of it can ever be taken for records.
+3. Take back queue units and index entries of records that the log does not have; decide which queues and
+   index files are kept (tables *queue* and *index*).
 4. Replay the records that derived files may lack; if a queue turns out to miss more, replay from the
-beginning. 5. Make all of it durable.
+   beginning.
+5. Make all of it durable.
 
 After a clean stop nothing of the log is walked. After the process was killed the walk begins at the records
 whose units had not been written yet, about a second's worth; after a power failure at the last checkpoint,

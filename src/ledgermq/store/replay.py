@@ -1,4 +1,4 @@
-"""Making consume queues and index from the records of the log: recovery, and later following a master.
+"""Making consume queues and index from the records of the log, for recovery.
 
 A record adds what it would have added when it was appended. Records that a queue or the index has already are
 passed over, so replaying too much does no harm.
@@ -28,6 +28,7 @@ from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.key_index import KeyIndex
 from ledgermq.store.log_scan import BLANK, RECORD, LogScanner
 from ledgermq.store.queue_table import QueueTable
+from ledgermq.store.unit_scan import PRE_BLANK_SIZE
 
 TAIL_BYTES_MAX: Final[i64] = 65_536
 INDEX_RECORDS_MAX: Final[i64] = 4096
@@ -35,7 +36,6 @@ INDEX_RECORDS_MAX: Final[i64] = 4096
 GAP_UNITS_MAX: Final[i64] = 1_000_000
 """A greater gap is no gap but a damaged queue offset."""
 TOPIC_BYTES_MAX: Final[i64] = 255
-PRE_BLANK_SIZE: Final[i64] = 0x7FFFFFFF
 
 
 def can_be_topic(topic: bytes) -> bool:
