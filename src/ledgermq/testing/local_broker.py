@@ -92,10 +92,12 @@ class LocalBroker:
         """Stop both cleanly; nothing if they do not run."""
         broker, name_server = self._broker, self._name_server
         self._broker = self._name_server = None
-        if broker is not None:
-            await broker.stop()
-        if name_server is not None:
-            await name_server.stop()
+        try:
+            if broker is not None:
+                await broker.stop()
+        finally:
+            if name_server is not None:
+                await name_server.stop()
 
 
 def _assignments(texts: Mapping[str, str]) -> list[Assignment]:

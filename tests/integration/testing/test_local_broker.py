@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ledgermq.broker.broker import Broker
 from ledgermq.client import (
     AdminClient,
     ClientError,
@@ -62,6 +63,27 @@ def test_stopped_and_started_it_is_the_same_broker(tmp_path: Path) -> None:
             assert (broker.name_server, broker.address) == addresses
             await producer.send(Message("orders", b"#2"), timeout_ms=10_000)
         await broker.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_cannot_stop_leaves_no_name_server_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Broker.stop
+
+    async def fail(broker: Broker) -> None:
+        await stop(broker)
+        raise OSError("no space")
+
+    async def scenario() -> None:
+        broker = LocalBroker(tmp_path)
+        await broker.start()
+        monkeypatch.setattr(Broker, "stop", fail)
+        with pytest.raises(OSError, match="no space"):
+            await broker.stop()
+        with pytest.raises(ClientError):
+            await Producer("tests", broker.name_server).start()
 
     asyncio.run(scenario())
 
