@@ -136,7 +136,7 @@ class EntryRecovery(Recovery):
         if index is not None and evidence.clean and evidence.ours and evidence.checkpoint.clean_end >= 0:
             # More may have been committed than the store had been given when it was stopped.
             start = min(start, max(begin, evidence.checkpoint.clean_end))
-            index.indexed_offset = min(int(index.indexed_offset), start)
+            index.indexed_offset = min(int(index.indexed_offset), max(start, int(index.last_offset()) + 1))
         return start
 
     def _entry_at(self, start: int) -> int:

@@ -63,6 +63,19 @@ def test_a_clean_stop_before_all_that_is_committed_was_applied(more: int):
     check(replica, 40 + more)
 
 
+def test_a_clean_stop_of_a_store_whose_index_knows_more():
+    """It began anew with a snapshot, and was stopped before it came again to where it had been."""
+    replica = filled(40)
+    replica.log.written = replica.ledger.read(21, 1, 21).first_pos
+    replica.restart()
+    assert replica.report.clean
+    assert replica.applied_index == 40
+    assert replica.store.index is not None
+    keys = sum(int(file.count) - 1 for file in replica.store.index.files if file.count > 1)
+    assert keys == 40  # each once
+    check(replica, 40)
+
+
 def test_the_index_tells_what_was_applied_when_queues_were_not_written():
     replica = filled()
     replica.kill()

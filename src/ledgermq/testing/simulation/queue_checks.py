@@ -12,7 +12,7 @@ messages can be read        each is found by queue offset, by log offset and by 
 told places hold            an acknowledged message lies at the queue offset that its sender was told, those
                             of a batch one behind the other
 what waited is delivered    what the offset of a delay level counts is in the log a second time before
-a stop loses nothing        who was stopped cleanly starts with what it had applied
+a stop loses nothing        who was stopped cleanly starts with all that it had applied
 ==========================  ================================================================================
 
 The queues that all must have follow from the committed log alone, so an acknowledged message, which is a
@@ -144,8 +144,9 @@ class QueueChecks:
             raise Violation("only what is committed", f"{node} starts with entry {index} applied")
 
     def stopped(self, node: str, stopped_index: int | None, index: int) -> None:
-        """``node`` starts with entry ``index`` applied; ``stopped_index``: when it was stopped cleanly."""
-        if stopped_index not in (None, index):
+        """``node`` starts with entry ``index`` applied; ``stopped_index``: when it was stopped cleanly. That may
+        have been less than what its index knows to be committed."""
+        if stopped_index is not None and index < stopped_index:
             raise Violation(
                 "a stop loses nothing", f"{node} had applied {stopped_index} and starts with {index}"
             )
