@@ -30,6 +30,6 @@ def rocketmq(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerT
     from ledgermq.testing.broker_thread import BrokerThread
 
     marker = request.node.get_closest_marker("rocketmq")
-    settings = marker.args[0] if marker else None
+    settings = dict(*marker.args, **marker.kwargs) if marker else None
     with BrokerThread(tmp_path / "rocketmq", settings) as broker:
         yield broker

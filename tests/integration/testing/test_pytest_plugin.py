@@ -36,6 +36,17 @@ def test_settings(rocketmq: BrokerThread) -> None:
         rocketmq.send(Message("orders", b"x" * 11))
 
 
+@pytest.mark.rocketmq(maxMessageSize="10")
+def test_settings_by_keyword(rocketmq: BrokerThread) -> None:
+    with pytest.raises(BrokerError, match="maxMessageSize=10 is the limit"):
+        rocketmq.send(Message("orders", b"x" * 11))
+
+
+@pytest.mark.rocketmq
+def test_a_mark_without_settings(rocketmq: BrokerThread) -> None:
+    assert rocketmq.messages("orders") == []
+
+
 @pytest.mark.slow
 def test_it_is_there_without_being_asked_for(tmp_path: Path) -> None:
     """In a project that has ledgermq installed and nothing configured; and pytest pays for no broker that no
