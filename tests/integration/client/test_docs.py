@@ -1,4 +1,4 @@
-"""The examples of docs/client.md are run as they stand, one after the other, against our broker."""
+"""The examples of README.md and docs/client.md are run as they stand, one after the other."""
 
 import asyncio
 import re
@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from tests.integration.client.test_scenarios import world_of_ours
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "client.md"
+ROOT = Path(__file__).parents[3]
 
 
 def examples() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "client.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for block in blocks if "asyncio.run" in block]
 
 
 @pytest.mark.slow
@@ -33,5 +35,5 @@ def test_the_examples_run(tmp_path: Path) -> None:
                 assert process.returncode == 0, f"{example}\n{output.decode()}"
                 assert b"Traceback" not in output
 
-    assert len(examples()) == 6
+    assert len(examples()) == 7
     asyncio.run(test())
