@@ -144,8 +144,8 @@ class QueueChecks:
             raise Violation("only what is committed", f"{node} starts with entry {index} applied")
 
     def stopped(self, node: str, stopped_index: int | None, index: int) -> None:
-        """``node`` starts with entry ``index`` applied; ``stopped_index``: when it was stopped cleanly. What its
-        index knows to be committed may be more than that."""
+        """``node`` starts with entry ``index`` applied. It was stopped cleanly after ``stopped_index``; its
+        index of keys may have known more to be committed."""
         if stopped_index is not None and index < stopped_index:
             raise Violation(
                 "a stop loses nothing", f"{node} had applied {stopped_index} and starts with {index}"
