@@ -94,13 +94,15 @@ class NameServers:
         header = GetRouteInfo(topic=topic, accept_standard_json_only=True)
         try:
             answer = await self.ask(lambda: request(RequestCode.GET_ROUTEINFO_BY_TOPIC, header))
-            return decode_json(TopicRouteData, answer.body)
+            route = decode_json(TopicRouteData, answer.body)
         except BrokerError as error:
             if error.code == ResponseCode.TOPIC_NOT_EXIST:
                 raise TopicNotFoundError(f"topic {topic} has no route: {error}") from None
             raise
         except JsonError as error:
             raise ClientError(f"route of topic {topic} cannot be read: {error}") from None
+        route.broker_datas = [broker for broker in route.broker_datas if broker.broker_addrs]
+        return route
 
 
 class RouteCache:

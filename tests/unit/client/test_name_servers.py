@@ -5,7 +5,11 @@ import pytest
 
 from ledgermq.client.errors import UnreachableError
 from ledgermq.client.name_servers import NameServers, parse_addresses
+from ledgermq.client.routes import broker_names
 from ledgermq.remoting.command import Command
+from ledgermq.remoting.headers import response
+from ledgermq.remoting.json_body import encode_json
+from ledgermq.remoting.route_data import BrokerData, QueueData, TopicRouteData
 
 
 class FakeConnections:
@@ -14,13 +18,14 @@ class FakeConnections:
     def __init__(self, *alive: str) -> None:
         self.alive = alive
         self.asked: list[str] = []
+        self.answer: Command | None = None
 
     async def ask(self, address: str, command: Command, timeout_ms: int) -> Command:
         self.asked.append(address)
         await asyncio.sleep(0)
         if address not in self.alive:
             raise UnreachableError(address)
-        return command
+        return self.answer or command
 
 
 def test_addresses() -> None:
@@ -54,5 +59,21 @@ def test_when_none_answers_all_are_named() -> None:
         servers = NameServers(connections, ["a:1", "b:1", "c:1"], 2)
         with pytest.raises(UnreachableError, match="no name server answers: c:1; a:1; b:1"):
             await servers.ask(lambda: Command(1))
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_without_an_address_is_none() -> None:
+    """Who asks one of them takes the smallest id, and there is none."""
+    route = TopicRouteData(
+        broker_datas=[BrokerData(broker_name="a"), BrokerData(broker_name="b", broker_addrs={1: "b:1"})],
+        queue_datas=[QueueData(broker_name="a"), QueueData(broker_name="b")],
+    )
+
+    async def scenario() -> None:
+        connections: Any = FakeConnections("n:1")
+        connections.answer = response(body=encode_json(route))
+        read = await NameServers(connections, ["n:1"], 0).fetch_route("t")
+        assert broker_names(read) == ["b"]
 
     asyncio.run(scenario())
