@@ -92,6 +92,9 @@ class Rebalancer:
             except ClientError as error:
                 log.warning("queues of topic %s stay as they are: %s", topic, error)
                 balanced = False
+            except Exception:  # `allocate` may be the application's, and its bug must not end rebalancing
+                log.exception("queues of topic %s stay as they are", topic)
+                balanced = False
         return balanced
 
     async def _tell_brokers(self, topics: list[str]) -> None:

@@ -1,7 +1,7 @@
 """When a consumer takes and gives back queues, with routes and members in the test's hands: no network."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -127,6 +127,22 @@ def test_queues_are_kept_while_the_route_is_not_known(trouble: ClientError) -> N
         await until(lambda: bench.applied == {"t": [0, 0]})
 
     run(test)
+
+
+def test_an_allocation_of_the_applications_that_fails_is_tried_again() -> None:
+    failures = [KeyError("me"), KeyError("me")]
+
+    def allocate(
+        client_id: str, queues: Sequence[MessageQueue], client_ids: Sequence[str]
+    ) -> list[MessageQueue]:
+        if failures:
+            raise failures.pop()
+        return list(queues)
+
+    async def test(bench: Bench) -> None:
+        await until(lambda: bench.applied == {"t": [0, 1]})
+
+    run(test, allocate)
 
 
 def test_a_share_that_cannot_be_taken_yet_is_tried_again() -> None:
