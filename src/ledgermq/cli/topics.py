@@ -44,7 +44,8 @@ def create_topic(
         if print_json:
             print(json.dumps({"topic": topic, "brokers": addresses}))
         else:
-            print(f"topic {topic} has {queue_count} queues on {', '.join(addresses)}")
+            where = ("each of " if len(addresses) > 1 else "") + ", ".join(addresses)
+            print(f"topic {topic} has {queue_count} queue{'' if queue_count == 1 else 's'} on {where}")
 
     run_client(work())
 

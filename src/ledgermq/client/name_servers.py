@@ -97,7 +97,9 @@ class NameServers:
             route = decode_json(TopicRouteData, answer.body)
         except BrokerError as error:
             if error.code == ResponseCode.TOPIC_NOT_EXIST:
-                raise TopicNotFoundError(f"topic {topic} has no route: {error}") from None
+                raise TopicNotFoundError(
+                    f"topic {topic} has no route: no broker registered with {error.address} carries it"
+                ) from None
             raise
         except JsonError as error:
             raise ClientError(f"route of topic {topic} cannot be read: {error}") from None
