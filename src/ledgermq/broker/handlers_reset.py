@@ -7,6 +7,7 @@ takes its one, whether the group is online or not. Without it the group's online
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -16,7 +17,7 @@ from ledgermq.broker.clients import ClientRegistry
 from ledgermq.broker.groups import GroupTable
 from ledgermq.broker.offsets import OffsetTable
 from ledgermq.broker.queue_key import QueueKey
-from ledgermq.broker.queue_reads import check_queue
+from ledgermq.broker.queue_reads import QUEUES_PER_TURN, check_queue
 from ledgermq.broker.topics import TopicTable
 from ledgermq.message import names
 from ledgermq.remoting.broker_headers import ResetOffset
@@ -79,9 +80,8 @@ class ResetHandlers:
     def table(self) -> dict[int, Handler]:
         return {RequestCode.INVOKE_BROKER_TO_RESET_OFFSET: self.reset}
 
-    def reset(self, command: Command, connection: Connection) -> Command:
+    async def reset(self, command: Command, connection: Connection) -> Command:
         header = decode_header(ResetOffset, command)
-        self._offsets.refuse_following()
         topic = self._topics.get(header.topic)
         if self._groups.find(header.group) is None:
             remark = f"group {header.group[: names.GROUP_CHARS_MAX]!r} does not exist"
@@ -89,9 +89,10 @@ class ResetHandlers:
         if header.queue_id >= 0:
             targets = {header.queue_id: self._target_of_one(header)}
         else:
-            targets = {queue_id: self._by_time(header, queue_id) for queue_id in range(topic.read_queue_nums)}
+            targets = await self._all_by_time(header, topic.read_queue_nums)
         if not targets:
             raise PeerError(ResponseCode.SYSTEM_ERROR, f"topic {header.topic!r} has no queue to read")
+        self._offsets.refuse_following()
         if self._config.use_server_side_reset_offset:
             self._note(header, targets)
         else:
@@ -109,6 +110,14 @@ class ResetHandlers:
             )
             raise PeerError(ResponseCode.SYSTEM_ERROR, remark)
         return header.offset
+
+    async def _all_by_time(self, header: ResetOffset, queues: int) -> dict[int, int]:
+        targets: dict[int, int] = {}
+        for queue_id in range(queues):
+            targets[queue_id] = self._by_time(header, queue_id)
+            if queue_id % QUEUES_PER_TURN == QUEUES_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return targets
 
     def _by_time(self, header: ResetOffset, queue_id: int) -> int:
         """The offset of a moment; a negative timestamp is the queue's end."""

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run
 
+from ledgermq.broker.queue_reads import QUEUES_PER_TURN
+from ledgermq.remoting.broker_headers import ResetOffset
 from ledgermq.remoting.codes import RequestCode, ResponseCode
 from ledgermq.remoting.command import Command
+from ledgermq.remoting.headers import request
 
 QUERY = RequestCode.QUERY_CONSUMER_OFFSET
 RESET = RequestCode.INVOKE_BROKER_TO_RESET_OFFSET
@@ -313,6 +316,23 @@ class TestReset:
                 assert answer.code == ResponseCode.PULL_OFFSET_MOVED
                 assert answer.ext["nextBeginOffset"] == "0"
                 assert not connection.closed
+
+        run(test())
+
+    def test_others_have_their_turn_while_many_queues_are_looked_at(self, tmp_path: Path) -> None:
+        async def test() -> None:
+            async with asking(tmp_path) as broker:
+                await broker.create_topic(queues=2 * QUEUES_PER_TURN)
+                await broker.create_group()
+                header = ResetOffset(topic=TOPIC, group=GROUP, timestamp=0, is_force=True)
+                connection = next(iter(broker.broker._server.connections))
+                handler = broker.broker._server._handlers[RESET]
+                resetting = asyncio.ensure_future(handler(request(RESET, header), connection))  # type: ignore[arg-type]  # a coroutine
+                await asyncio.sleep(0)
+                assert not resetting.done()
+                assert len(broker.broker.offsets) == 0, "nothing is reset before all is known"
+                await resetting
+                assert len(broker.broker.offsets) == 2 * QUEUES_PER_TURN
 
         run(test())
 
