@@ -12,6 +12,7 @@ from ledgermq.dledger.core import Refused
 from ledgermq.dledger.ledger import Ledger
 from ledgermq.store.consume_queue import ConsumeQueue
 from ledgermq.store.entry_recovery import CommittedLog, EntryRecovery
+from ledgermq.store.recovery import Recovery
 from ledgermq.store.replicated_store import ReplicatedStore
 from ledgermq.testing.simulation.broker_machine import BrokerMachine, SimMessage
 from ledgermq.testing.simulation.broker_metadata import BrokerMetadata
@@ -138,6 +139,11 @@ def a_stop_that_only_says_that_it_was_clean(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReplicatedStore, "close", close)
 
 
+def index_believed_whole_after_a_clean_stop(patch: pytest.MonkeyPatch) -> None:
+    """As recovery did until a member was stopped before it had applied what was committed."""
+    patch.setattr(EntryRecovery, "_settle_index", Recovery._settle_index)
+
+
 def batches_in_another_order(patch: pytest.MonkeyPatch) -> None:
     append = BrokerMachine._append_batch
 
@@ -183,7 +189,7 @@ FULL_DISKS = with_broker(Faults(delay_ms_max=10, full_disks=1.0, hunts=True, bat
 
 RETENTION = with_broker(Faults(delay_ms_max=10, kills=1.0, power_cuts=1.0, snapshots=3.0, partitions=1.0))
 
-STOPS = with_broker(Faults(delay_ms_max=10, stops=2.0, fuses=True, snapshots=1.0, slow_fsync_ms=30))
+STOPS = with_broker(Faults(delay_ms_max=10, stops=2.0, slow_applies=True, batching=True, slow_fsync_ms=30))
 
 BROKER_HUNTS = [
     Hunt(offsets_do_not_fall_back, range(30), LOST_LEADERS),
@@ -199,6 +205,7 @@ BROKER_HUNTS = [
     Hunt(metadata_not_in_snapshots, range(60), RETENTION),
     Hunt(metadata_acknowledged_when_it_is_proposed, range(30), LOST_LEADERS),
     Hunt(a_stop_that_only_says_that_it_was_clean, range(30), STOPS),
+    Hunt(index_believed_whole_after_a_clean_stop, range(60), STOPS),
     Hunt(delay_offsets_of_others_not_heard, range(30), LOST_LEADERS),
     Hunt(batches_in_another_order, range(10), STOPS),
 ]

@@ -59,6 +59,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     transfers: float = 0.0
     stops: float = 0.0
     """Brokers are stopped cleanly, some after they have handed over."""
+    slow_applies: bool = False
+    """Brokers are behind with what is committed."""
     page_cache: bool = False
     """Flush policy page-cache: entries count when they are written. Machines do not die in such a run."""
     remembered_commits: bool = False
@@ -142,4 +144,4 @@ def draw_broker_faults(random: Random) -> Faults:
     """As :func:`draw_faults`, for brokers."""
     faults = with_broker(draw_faults(random))
     stops = random.uniform(0.1, 1.5) if random.random() < 0.5 else 0.0
-    return msgspec.structs.replace(faults, stops=stops)
+    return msgspec.structs.replace(faults, stops=stops, slow_applies=random.random() < 0.5)

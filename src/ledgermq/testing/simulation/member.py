@@ -93,6 +93,7 @@ class SimMember:
         self.core: Final = core
         self.ledger: Final = ledger
         self.applied_index = applied_index
+        self._commit_index = core.commit_index
         self._node = node
         self._machine = node.machine
         self._world = world
@@ -169,7 +170,8 @@ class SimMember:
                 f"{self.id}'s core ends at {core.last_index} of term {core.term_at(core.last_index)}, its"
                 f" ledger at {ledger.last_index} of term {ledger.last_term}",
             )
-        if core.commit_index > core.last_index or self.applied_index != core.commit_index:
+        known = self.applied_index <= self._commit_index == core.commit_index
+        if core.commit_index > core.last_index or not known:
             raise Violation(
                 "applied in order",
                 f"{self.id} has applied {self.applied_index}, committed {core.commit_index} of"
@@ -330,17 +332,32 @@ class SimMember:
         core, checks = self.core, self._checks
         if effect.index >= len(checks.committed):
             checks.quorum_holds(self.id, core.term, effect.index, self.ledger.term_at(effect.index))
-        self.apply(effect.index)
+        self._commit_index = effect.index
+        self._learn_committed(len(checks.committed), effect.index)
+        self._apply_some()
 
-    def apply(self, last_index: int) -> None:
+    def _learn_committed(self, first_index: int, last_index: int) -> None:
         core, ledger, checks = self.core, self.ledger, self._checks
-        first_index = self.applied_index + 1
         for index in range(first_index, last_index + 1):
             item = ledger.term_at(index), ledger.body(index)
             if self.leading is not None and index == len(checks.committed):
                 log_offset = ledger.read(index, 1, index).first_pos + ENTRY_HEAD_BYTES
                 self._world.queue_checks.committed(index, int(log_offset), item[1])
             checks.commits(self.id, core.term, index, item)
+
+    def _apply_some(self) -> None:
+        """All that is committed, or a part while other things happen first."""
+        last_index = self._commit_index
+        slow = self._world.faults.slow_applies and not self._node.calm
+        if slow and self.applied_index < last_index and self._random.random() < 0.3:
+            last_index = self._random.randrange(self.applied_index, last_index)
+            self._node.later(self._node.draw_us(20_000), self._apply_some)
+        self.apply(last_index)
+
+    def apply(self, last_index: int) -> None:
+        ledger, checks = self.ledger, self._checks
+        first_index = self.applied_index + 1
+        self._learn_committed(first_index, last_index)
         if first_index <= last_index:
             self._machine.apply(first_index, last_index)
             self.applied_index = last_index
@@ -423,6 +440,6 @@ class SimMember:
                 "core and ledger agree", f"{self.id} installs {effect}, its snapshot is {snapshot}"
             )
         self._machine.install(snapshot)
-        self.applied_index = snapshot.last_index
+        self.applied_index = self._commit_index = snapshot.last_index
         self._proposals.clear()
         self._serve_reads()
