@@ -161,6 +161,8 @@ class Producer:
             fixed = queue
         elif queue is not None:
             fixed = queue(await self._sender.queues(message.topic), message)
+            if not isinstance(fixed, MessageQueue):
+                raise TypeError(f"the function that picks a queue returned {fixed!r}, which is none")
         elif message.sharding_key is not None:
             fixed = sharded_queue(await self._sender.queues(message.topic), message.sharding_key)
         else:

@@ -41,7 +41,9 @@ _RESERVED_BY_FIELD: Final = {
 }
 
 
-def _check_text(what: str, text: str) -> None:
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"message {what} must be text, not {type(text).__name__}")
     if not text:
         raise ValueError(f"message {what} is empty; leave it out instead")
     if NAME_VALUE_SEPARATOR in text or PROPERTY_SEPARATOR in text:
@@ -72,9 +74,9 @@ class Message(msgspec.Struct):
         if isinstance(self.keys, str):
             self.keys = (self.keys,)
         for key in self.keys:
+            _check_text("key", key)
             if KEY_SEPARATOR in key:
                 raise ValueError(f"message key {key!r} has a space, which separates keys on the wire")
-            _check_text("key", key)
         for name, value in self.properties.items():
             if name in _RESERVED_BY_FIELD:
                 raise ValueError(f"property {name}: use the message's field {_RESERVED_BY_FIELD[name]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.integration.client.world import World, eventually
@@ -126,6 +127,8 @@ async def a_queue_may_be_chosen(world: World) -> None:
     def last(queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
         return queues[-1]
 
+    none: Any = lambda queues, message: None  # noqa: E731 - wrong on purpose, so it has no type
+
     async with Producer(world.unique("group"), world.name_servers) as producer:
         queues = await producer.queues(topic)
         assert [queue.queue_id for queue in queues] == [0, 1, 2, 3]
@@ -133,6 +136,8 @@ async def a_queue_may_be_chosen(world: World) -> None:
         assert (await producer.send(Message(topic, b"x"), queue=last)).queue == queues[3]
         with pytest.raises(IllegalMessageError, match="is not of the message's topic"):
             await producer.send(Message("other", b"x"), queue=queues[0])
+        with pytest.raises(TypeError, match="picks a queue returned None"):
+            await producer.send(Message(topic, b"x"), queue=none)
 
 
 async def a_topic_is_created_by_the_first_send(world: World) -> None:

@@ -45,6 +45,9 @@ def test_a_message_becomes_properties() -> None:
     [
         ({"body": "text"}, "must be bytes, not str"),
         ({"keys": ["a b"]}, "has a space"),
+        ({"keys": [7]}, "message key must be text, not int"),
+        ({"tags": 7}, "message tags must be text, not int"),
+        ({"properties": {"a": 7}}, "message property a must be text, not int"),
         ({"keys": [""]}, "key is empty"),
         ({"tags": ""}, "tags is empty"),
         ({"tags": "a\x01"}, "separate properties"),
