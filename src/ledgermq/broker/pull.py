@@ -315,13 +315,17 @@ class PullHandlers:
         return self._answer(pull, result, code)
 
     def _code(self, pull: Pull, result: GetResult) -> int:
-        """The response code. A slave may lack what its master has, before its first message or behind its
-        last one: it moves nobody, and the consumer asks the master."""
+        """The response code. A slave may lack what its master has, and moves nobody: what is behind its last
+        message will come, for what is before its first one the consumer asks the master."""
         code = code_of(result.status, pull.offset)
-        moves = code == ResponseCode.PULL_OFFSET_MOVED or result.status is GetStatus.OFFSET_FOUND_NULL
-        if moves and self._offsets.following:
+        if not self._offsets.following:
+            return code
+        if result.status in (GetStatus.OFFSET_TOO_SMALL, GetStatus.OFFSET_FOUND_NULL):
             result.next_offset = pull.offset
             return ResponseCode.PULL_RETRY_IMMEDIATELY
+        if code == ResponseCode.PULL_OFFSET_MOVED:
+            result.next_offset = pull.offset
+            return ResponseCode.PULL_NOT_FOUND
         return code
 
     def _park(self, pull: Pull, queue: ConsumeQueue) -> bool:

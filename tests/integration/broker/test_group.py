@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 from functools import partial
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 from tests.integration.broker.asking import GROUP, TOPIC, Asked, asking, run, settings_for
 from tests.integration.broker.groups import BrokerGroup, group_of, until
-from tests.integration.broker.messages import bodies, pull, pulled, refused, sent, unit
+from tests.integration.broker.messages import (
+    SUBSCRIPTION,
+    SUSPEND,
+    bodies,
+    pull,
+    pulled,
+    records,
+    refused,
+    sent,
+    unit,
+)
 
 from ledgermq.broker.broker import Broker
 from ledgermq.broker.metadata_records import OffsetsRecord, TopicsRecord
@@ -167,13 +178,23 @@ def test_a_slave_moves_no_consumer_to_what_it_has_itself(tmp_path: Path) -> None
             queue = slave.broker.store.find_queue(TOPIC.encode(), 0)
             assert queue is not None
             queue.min_offset = 3  # as behind a snapshot
-            for queue_id, offset in (0, 7), (0, 1), (1, 2):  # behind its end, before its begin, in no queue
+            for queue_id, offset, code in (
+                (0, 7, ResponseCode.PULL_NOT_FOUND),
+                (1, 2, ResponseCode.PULL_NOT_FOUND),
+                (0, 1, ResponseCode.PULL_RETRY_IMMEDIATELY),
+            ):
                 answer = await pull(slave, queue_id=queue_id, offset=offset)
-                assert answer.code == ResponseCode.PULL_RETRY_IMMEDIATELY
+                assert answer.code == code
                 assert answer.ext["nextBeginOffset"] == str(offset)
                 assert answer.ext["suggestWhichBrokerId"] == "0"
             assert (await pull(master, offset=7)).code == ResponseCode.PULL_OFFSET_MOVED
             assert len(await pulled(slave, offset=3)) == 2
+            fields = {"sysFlag": SUSPEND | SUBSCRIPTION, "suspendTimeoutMillis": 30_000}
+            waiting = asyncio.create_task(pull(slave, offset=7, **fields))
+            await until(lambda: slave.broker._pulls.parked.count == 1)
+            for n in range(5, 8):
+                await sent(master, body=b"%d" % n)
+            assert [record.body for record in records(await waiting)] == [b"7"]
 
     run(test(), 60)
 
