@@ -164,22 +164,25 @@ async def read_queue(
     inbox: Inbox,
 ) -> None:
     """Pull ``queue`` from ``offset`` on into ``inbox``, until cancelled or until the offset is moved."""
+    failing = False
     while True:
         await inbox.wait_for_room()
         try:
             result = await puller.pull(queue, offset, subscription(), inbox.commit_offset())
-        except BrokerError as error:
-            if error.code == ResponseCode.FLOW_CONTROL:
-                await asyncio.sleep(FLOW_CONTROL_SECONDS)
-            else:
-                log.warning("pull of %s refused, trying again: %s", queue, error)
-                await asyncio.sleep(RETRY_SECONDS)
-                await puller.doubt(queue)
         except ClientError as error:
-            log.warning("pull of %s failed, trying again: %s", queue, error)
+            if isinstance(error, BrokerError) and error.code == ResponseCode.FLOW_CONTROL:
+                await asyncio.sleep(FLOW_CONTROL_SECONDS)
+                continue
+            # A line for each queue and second of an outage would hide what else is logged.
+            level = logging.DEBUG if failing else logging.WARNING
+            log.log(level, "pull of %s failed, trying again: %s", queue, error)
+            failing = True
             await asyncio.sleep(RETRY_SECONDS)
             await puller.doubt(queue)
         else:
+            if failing:
+                log.info("pull of %s works again", queue)
+                failing = False
             if result.status is PullStatus.OFFSET_MOVED:
                 log.warning("%s has no offset %d, it goes on at %d", queue, offset, result.next_offset)
                 inbox.move(result.next_offset)

@@ -1,6 +1,7 @@
 """One queue of a push consumer, with messages, broker and clock in the test's hands: no network."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -50,6 +51,9 @@ class FakeBroker:
         return PullResult(PullStatus.FOUND, messages, offset + len(messages), 0, len(self.stored))
 
     def forget(self, queue: MessageQueue) -> None:
+        pass
+
+    async def doubt(self, queue: MessageQueue) -> None:
         pass
 
     async def find(self, queue: MessageQueue) -> int:
@@ -418,6 +422,33 @@ def test_an_offset_that_is_reset_while_the_lock_is_waited_for_counts() -> None:
         assert listening.seen == [2, 3]
 
     run(test)
+
+
+def test_an_outage_is_one_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ledgermq.client.pulling.RETRY_SECONDS", 0.001)
+    caplog.set_level(logging.INFO, "ledgermq.client")
+
+    async def test(bench: Bench, listening: Listening) -> None:
+        pull = bench.broker.pull
+        failures = [ClientError("gone"), ClientError("gone"), ClientError("still gone")]
+
+        async def fail(*arguments: Any) -> PullResult:
+            if failures:
+                raise failures.pop(0)
+            return await pull(*arguments)
+
+        bench.broker.pull = fail  # type: ignore[assignment,method-assign]  # it fails as the test says
+        listening.automatic = True
+        bench.unordered()
+        await until(lambda: bench.committed() == 4)
+
+    run(test)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"pull of {QUEUE} failed, trying again: gone"),
+        ("INFO", f"pull of {QUEUE} works again"),
+    ]
 
 
 def test_a_listener_that_cancels_itself_only_fails() -> None:
