@@ -189,8 +189,9 @@ def test_a_slave_moves_no_consumer_to_what_it_has_itself(tmp_path: Path) -> None
                 assert answer.ext["suggestWhichBrokerId"] == "0"
             assert (await pull(master, offset=7)).code == ResponseCode.PULL_OFFSET_MOVED
             assert len(await pulled(slave, offset=3)) == 2
-            fields = {"sysFlag": SUSPEND | SUBSCRIPTION, "suspendTimeoutMillis": 30_000}
-            waiting = asyncio.create_task(pull(slave, offset=7, **fields))
+            waiting = asyncio.create_task(
+                pull(slave, offset=7, sysFlag=SUSPEND | SUBSCRIPTION, suspendTimeoutMillis=30_000)
+            )
             await until(lambda: slave.broker._pulls.parked.count == 1)
             for n in range(5, 8):
                 await sent(master, body=b"%d" % n)
