@@ -299,7 +299,8 @@ class QueueRecovery:
     def remove(self, queue: ConsumeQueue) -> None:
         """Delete all files of a queue; it is then empty."""
         directory = self._files.queue_directory(queue)
-        for name in self._disk.list_directory(directory):
+        # The newest first: a power cut must not leave a later file that is taken for the queue's beginning.
+        for name in reversed(self._disk.list_directory(directory)):
             path = f"{directory}/{name}"
             if not self._disk.is_directory(path):
                 self._files.forget(path)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from tests.crash.store.sim_disk import SimDisk
+from tests.crash.store.sim_disk import PowerCut, SimDisk
 from tests.unit.store.stores import BEGIN_MS, HOST, bodies, config, fill, opened, put
 
 from ledgermq.message.hashing import java_hash
@@ -460,3 +460,39 @@ def test_no_room_to_rebuild_is_an_error_and_the_next_start_finds_everything():
     disk.fail_writes = False
     store, _ = reopen(disk)
     check_all(store, offsets)
+
+
+def test_a_power_cut_while_a_queue_is_removed_leaves_no_part_that_looks_whole(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Younger than the last checkpoint, both of its files were lost; the second one is as long as it has to
+    be."""
+    disk = SimDisk(0)
+    store = opened(disk)
+    fill(store, 9, queue_id=1)
+    store.log.flush()
+    while not store.log.write_tails(9):
+        pass
+    first, second = sorted(name for name in disk.names if "consumequeue" in name)
+    disk.names[first].seen.clear()
+    disk.names[second].seen[:] = bytes(len(disk.names[second].seen))
+
+    def all_is_durable() -> None:
+        for inode in disk.names.values():
+            inode.device = bytes(inode.seen)
+        disk.device_names = dict(disk.names)
+        disk.pending.clear()
+
+    def unlink(path: str) -> None:
+        SimDisk.unlink(disk, path)
+        all_is_durable()
+        raise PowerCut
+
+    all_is_durable()
+    disk.power_cut()
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(disk, "unlink", unlink)
+        opened(disk)
+    disk.power_cut()
+    store = opened(disk)
+    assert bodies(store, store.find_queue(b"T", 1)) == [b"%d" % n for n in range(9)]
