@@ -490,9 +490,10 @@ def test_a_power_cut_while_a_queue_is_removed_leaves_no_part_that_looks_whole(
 
     all_is_durable()
     disk.power_cut()
-    with monkeypatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(disk, "unlink", unlink)
+    monkeypatch.setattr(disk, "unlink", unlink)
+    with pytest.raises(PowerCut):
         opened(disk)
+    monkeypatch.undo()
     disk.power_cut()
     store = opened(disk)
     assert bodies(store, store.find_queue(b"T", 1)) == [b"%d" % n for n in range(9)]
