@@ -218,6 +218,11 @@ class Broker:
         opened.callback(self._flusher.shutdown)
 
     @property
+    def is_registered(self) -> bool:
+        """Whether clients can find it at one of its name servers at least."""
+        return self._registrar.is_registered
+
+    @property
     def is_master(self) -> bool:
         """Whether it takes messages: alone, or as its group's leader."""
         return self._group is None or self._group.leading

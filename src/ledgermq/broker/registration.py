@@ -164,6 +164,11 @@ class Registrar:
                 for link in self._links:
                     await link.tried.wait()
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether clients can find this broker at one of the name servers at least."""
+        return any(link.registered for link in self._links)
+
     async def stop(self) -> None:
         """Unregisters wherever there is a connection, and closes it."""
         self._topics.listeners.remove(self._topic_changed)
@@ -189,12 +194,6 @@ class Registrar:
         for link in self._links:
             link.state.topic_changed(topic)
             link.wake.set()
-
-
-def _report_bug(task: asyncio.Task[None]) -> None:
-    """The task never ends by itself; if it does, the broker would silently drop out of the routes."""
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("registration with a name server has stopped", exc_info=task.exception())
 
 
 class _RefusedError(Exception):
@@ -230,7 +229,6 @@ class _Link:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(_report_bug)
 
     def set_broker_id(self, broker_id: int) -> None:
         self._broker = msgspec.structs.replace(self._broker, broker_id=broker_id)
@@ -264,6 +262,9 @@ class _Link:
             except (RemotingError, PeerError, _RefusedError) as error:
                 self.state.failed(clock())
                 self._report(error)
+            except Exception as error:  # noqa: BLE001 - logged; the broker must not drop out of the routes
+                self.state.failed(clock())
+                self._report(error, exc_info=True)
             self.tried.set()
 
     async def _wait(self, seconds: float) -> None:
@@ -272,11 +273,15 @@ class _Link:
                 await self.wake.wait()
         self.wake.clear()
 
-    def _report(self, error: Exception | None) -> None:
+    @property
+    def registered(self) -> bool:
+        """The last try succeeded."""
+        return self.tried.is_set() and not self._failing
+
+    def _report(self, error: Exception | None, exc_info: bool = False) -> None:
         if error is not None and not self._failing:
-            log.warning(
-                "name server %s cannot be told of this broker, goes on trying: %s", self._server, error
-            )
+            text = "name server %s cannot be told of this broker, goes on trying: %s"
+            log.warning(text, self._server, error, exc_info=exc_info)
         elif error is None and (self._failing or not self.tried.is_set()):
             log.info("registered with name server %s", self._server)
         self._failing = error is not None

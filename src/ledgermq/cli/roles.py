@@ -455,5 +455,7 @@ def _next_thing(roles: Roles) -> str:
     name_servers = name_server or roles.brokers[0].settings.broker.namesrv_addr
     if not name_servers:
         return "No client can find this broker yet: start it with -n HOST:PORT, its name server."
+    if not any(broker.is_registered for broker in roles.brokers):
+        return f"No client can find this broker: {name_servers} does not answer. It goes on trying."
     quoted = f"'{name_servers}'" if ";" in name_servers else name_servers
     return f"Try:  ledgermq send hello 'first message' -n {quoted}"

@@ -125,6 +125,27 @@ def test_an_unreachable_name_server_delays_no_other(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_mistake_of_ours_does_not_end_the_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    carry_out = registration._Link._carry_out
+    mistakes = [ValueError("a mistake")]
+
+    async def wrong_once(link: registration._Link, step: registration.Step) -> bool:
+        if mistakes:
+            raise mistakes.pop()
+        return await carry_out(link, step)
+
+    async def test() -> None:
+        monkeypatch.setattr(registration._Link, "_carry_out", wrong_once)
+        async with name_server(tmp_path) as (server, address), registering(address) as told:
+            await until(lambda: told.registrar.is_registered)
+            assert "a mistake" in caplog.text
+            assert server.routes.route("TBW102") is not None
+
+    run(test())
+
+
 def test_ordered_topics_are_marked(tmp_path: Path) -> None:
     async def test() -> None:
         async with name_server(tmp_path) as (server, address):

@@ -305,6 +305,14 @@ def test_serve_keeps_to_itself(tmp_path: Path) -> None:
         assert "127.0.0.1:1:" not in Path(told["log"]).read_text()
 
 
+def test_with_a_name_server_that_is_not_there(tmp_path: Path) -> None:
+    with started(tmp_path, "broker", "--port", "0", "-n", "127.0.0.1:1") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        assert lines[5].startswith("No client can find this broker: 127.0.0.1:1 does not answer.")
+        end(process)
+
+
 def test_without_a_name_server(tmp_path: Path) -> None:
     with started(tmp_path, "broker", "--port", "0") as process:
         assert process.stdout is not None
