@@ -423,6 +423,35 @@ def test_old_files_go_and_an_empty_replica_begins_with_a_snapshot(tmp_path: Path
     run(test(), 60)
 
 
+def test_a_lost_disk_is_replaced_by_a_copy_of_another_members(tmp_path: Path) -> None:
+    """As docs/cluster.md says: with all that the log has, which a snapshot has not."""
+
+    async def test() -> None:
+        async with group_of(tmp_path, mapped_file_size_commit_log=64 * 1024) as group:
+            master = await group.master()
+            await master.create_topic(queues=1)
+            await master.create_group()
+            for n in range(100):
+                await sent(master, body=b"%4d" % n + bytes(4000))
+            await group.settled()
+            await group.stop()
+            shutil.rmtree(tmp_path / "n2")
+            shutil.copytree(tmp_path / "n1", tmp_path / "n2")
+            (tmp_path / "n2" / "dledger-n1").rename(tmp_path / "n2" / "dledger-n2")
+            await group.start()
+            master = await group.settled()
+            await sent(master, body=b" 100")
+            await ends_are_equal(group)
+            numbers: list[int] = []
+            while len(numbers) < 101:
+                some = await pulled(group.running["n2"], offset=len(numbers))
+                assert some, numbers
+                numbers += [int(record.body[:4]) for record in some]
+            assert numbers == list(range(101))
+
+    run(test(), 60)
+
+
 def test_a_master_with_its_slave_becomes_a_group_in_place(tmp_path: Path) -> None:
     async def test() -> None:
         async with asking(tmp_path / "n0") as alone:
