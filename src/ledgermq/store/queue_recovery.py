@@ -269,10 +269,10 @@ class QueueRecovery:
         return rebuilt
 
     def _mark_unsynced(self, found: FoundQueue) -> None:
-        """What the process that died wrote behind its last checkpoint is for the next one to make durable."""
+        """What processes that died wrote without a checkpoint is for the next one to make durable. That can
+        be all: units that were durable may have been taken back and made anew."""
         for base in found.bases:
-            if base + self._files.file_units > (found.known_units or 0):
-                self._files.note_written(found.queue, base, new=True)
+            self._files.note_written(found.queue, base, new=True)
 
     def _names_record(self, found: FoundQueue) -> bool:
         log_offset, size = found.last

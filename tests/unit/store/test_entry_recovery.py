@@ -354,6 +354,22 @@ def test_a_queue_that_goes_on_behind_messages_the_log_has_no_more_survives_a_res
     assert seen[1].endswith(queue.units(14, 1))
 
 
+def test_units_made_anew_become_durable_though_their_process_was_killed():
+    """The checkpoint that tells of them was made while units of other queues were not written yet."""
+    replica = filled()
+    replica.log.write_tails(1)
+    replica.store._checkpointing.plan().run()
+    replica.kill()
+    replica.kill()
+    replica.store._checkpointing.plan().run()
+    for inode in replica.disk.names.values():
+        inode.seen[:] = inode.device.ljust(len(inode.seen), b"\0")
+    replica.disk.boot += 1
+    replica.kill()
+    replica.apply()
+    check(replica, 60)
+
+
 # ---- a commit log of before ----
 
 
