@@ -331,7 +331,9 @@ class EntryLog(CommitLog):
         self.confirmed = pos
         self.flushed = pos
         self.last_record = pos
+        self.last_store_ms = 0
         self.stored_record = pos
+        self.stored_ms = 0
         self.dirty_queues = []
         self._round = []
         self._ahead = []

@@ -152,9 +152,11 @@ class ReplicatedStore(MessageStore):
     def begin_anew(self, ends: dict[str, dict[str, int]], pos: int) -> list[Job]:
         """A snapshot replaces everything: the log goes on at ``pos``, the queues at ``ends``. Returns jobs as
         :meth:`topics_deleted` does. Raises OSError."""
-        jobs = self._delete_topics(list(self.queues.topics), pos)
-        self.queues.deleted_before.clear()
+        jobs = self._remove_topics(list(self.queues.topics), pos)
         self.entries.begin_anew(pos)
+        # Of the queues that begin now no unit is written, even where their messages are in the log already.
+        jobs.insert(0, self._checkpointing.plan().run)
+        self.queues.deleted_before.clear()
         self.raise_ends(ends, pos)
         return jobs
 

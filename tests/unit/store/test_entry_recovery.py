@@ -7,7 +7,7 @@ import struct
 import pytest
 from tests.crash.store.sim_disk import SimDisk
 from tests.unit.store.replicas import DIRECTORY, FILE_BYTES, Replica
-from tests.unit.store.stores import HOST, bodies, config, fill, opened
+from tests.unit.store.stores import BEGIN_MS, HOST, bodies, config, fill, opened
 
 from ledgermq.store.replicated_store import end_unreplicated_log
 
@@ -352,6 +352,35 @@ def test_a_queue_that_goes_on_behind_messages_the_log_has_no_more_survives_a_res
     assert queue is not None
     assert queue.max_offset == 15
     assert seen[1].endswith(queue.units(14, 1))
+
+
+def test_a_log_that_begins_anew_with_what_it_has_already_is_replayed_from_its_beginning():
+    """It was dropped for a snapshot, and a start goes on behind that: what is in the log is recovered, and
+    applied another time. No queue is written when the power fails."""
+    leader = Replica(first_pos=FILE_BYTES)
+    leader.lead(1)
+    for n in range(90):
+        leader.put(b"T", n % 2, b"%d" % n, store_ms=BEGIN_MS + n * 1000)
+    for n in range(90, 130):
+        leader.put(b"Other", n, b"other", store_ms=BEGIN_MS + n * 1000)
+    leader.propose()
+    leader.apply()
+    begin, ends = leader.ledger.read(20, 1, 20).end_pos, {"T": {"0": 10, "1": 10}}
+    replica = Replica(message_index_enable=False)
+    replica.ledger.reset(20, 1, begin)
+    replica.kill()
+    replica.copy(leader)
+    replica.apply()
+    replica.restart()
+    for job in replica.store.begin_anew(ends, begin):
+        job()
+    replica.applied_index = 20
+    replica.apply()
+    replica.cut_power()
+    replica.apply()
+    for queue_id in (0, 1):
+        expected = [b"%d" % n for n in range(20 + queue_id, 90, 2)]
+        assert bodies(replica.store, replica.store.find_queue(b"T", queue_id)) == expected
 
 
 def test_units_made_anew_become_durable_though_their_process_was_killed():
