@@ -15,4 +15,4 @@ def committed_log(ledger: Ledger, file_bytes: int) -> CommittedLog:
     if index < ledger.first_index:
         return CommittedLog(first_pos, ledger.first_index - 1, first_pos, ledger.end_pos)
     last = ledger.read(index, 1, index)
-    return CommittedLog(first_pos, index, last.first_pos + len(last.payload), ledger.end_pos)
+    return CommittedLog(first_pos, index, last.end_pos, ledger.end_pos)

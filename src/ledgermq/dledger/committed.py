@@ -266,12 +266,10 @@ class Committed:
         applier.bytes_since_snapshot = 0
         self._saving = True
         write = applier.machine.freeze()
-        last_index, end_pos = self._ledger.last_index, self._ledger.end_pos
 
         def save() -> int:
-            following = index < last_index
-            next_pos = self._ledger.read(index + 1, 1, index + 1).first_pos if following else end_pos
-            snapshots.save(write, index, term, next_pos)
+            # Not where the next entry lies: that one may be replaced by a smaller one, in the file before.
+            snapshots.save(write, index, term, self._ledger.read(index, 1, index).end_pos)
             return snapshots.indexes()[0]
 
         self._worker.run(save, partial(self._saved, index), self._not_saved)

@@ -28,6 +28,11 @@ class Entries(msgspec.Struct, frozen=True):
     """(first index, term) of each run of equal terms, in order; the first run starts at first_index."""
     payload: bytes
 
+    @property
+    def end_pos(self) -> int:
+        """Behind the last entry."""
+        return self.first_pos + len(self.payload)
+
 
 class VoteRequest(msgspec.Struct, frozen=True):
     """Vote for me in ``term``; ``pre``: would you? (nothing is promised)."""
@@ -112,7 +117,7 @@ class TakeLeadershipReply(msgspec.Struct, frozen=True):
 class InstallSnapshot(msgspec.Struct, frozen=True):
     """A piece of the state machine's snapshot after entry ``last_index``; ``done`` with the last piece.
 
-    ``next_pos`` is the position in the data file at which the entry after ``last_index`` starts.
+    ``next_pos`` is the position in the data file behind that entry; the next one may begin the next file.
     """
 
     term: int

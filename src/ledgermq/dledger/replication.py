@@ -159,11 +159,13 @@ class Replication:
         self._worker.run(find, found, lambda error: self._sent(to, sender, False))
 
     def _next_pos(self, opened: OpenSnapshot | EmptySnapshot) -> int:
-        """Where the entry after the snapshot starts. On the worker."""
+        """Where the entry after the snapshot can start. On the worker."""
+        if opened.meta.next_pos >= 0:
+            return opened.meta.next_pos
         index = opened.meta.last_included_index + 1
         if index <= self._ledger.last_index:
             return self._ledger.read(index, 1, index).first_pos
-        return opened.meta.next_pos if opened.meta.next_pos >= 0 else self._ledger.end_pos
+        return self._ledger.end_pos
 
     def snapshot_replied(self, sender: str, reply: InstallSnapshotReply) -> None:
         if sender in self._senders:

@@ -185,3 +185,37 @@ def test_a_deletion_that_is_not_done_stays_in_the_log(tmp_path: Path) -> None:
     leader.save_metadata()
     send(leader, b"4")
     assert max(leader.snapshots.indexes()) > max(before)
+
+
+def test_a_snapshot_ends_with_its_last_entry(tmp_path: Path) -> None:
+    """What follows may not be committed: here it is too large for its file, and what another leader has
+    instead is not. That tells of a deletion, behind the snapshot."""
+    member = leading(tmp_path)
+    member.tables.topics.update(replicas.topic("T"), 1)
+    member.state()
+    send(member, b"1", b"2")
+    member.put(b"T", 0, b"3")
+    member.propose()
+    index, end = member.ledger.last_index, member.ledger.end_pos
+    member.put(b"T", 0, b"never committed" * 250)
+    assert member.propose() == [4096]
+    member.ledger.flush()
+    member.committed.commit(index)
+    opened = member.snapshots.newest()
+    assert opened is not None
+    assert (opened.meta.last_included_index, opened.meta.next_pos) == (index, end)
+    member.log.follow()
+    member.ledger.truncate(index)
+    member.log.lead(member.ledger.end_pos)
+    member.store_jobs.fail = True
+    member.tables.topics.delete("T", 1)
+    member.state()
+    send(member)
+    member.tables.topics.update(replicas.topic("T"), 1)
+    member.state()
+    send(member, b"new")
+    assert found(member, b"T") == [b"new"]
+    assert member.ledger.end_pos < 4096
+    member.kill()
+    member.commit()
+    assert found(member, b"T") == [b"new"]

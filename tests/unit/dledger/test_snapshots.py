@@ -10,6 +10,10 @@ from unittest.mock import Mock
 
 import pytest
 
+from ledgermq.dledger.log_reader import LogReader
+from ledgermq.dledger.memory_ledger import MemoryLedger
+from ledgermq.dledger.messages import InstallSnapshot, SendSnapshot
+from ledgermq.dledger.replication import Replication
 from ledgermq.dledger.snapshot_transfer import SnapshotSender
 from ledgermq.dledger.snapshots import RECEIVING, SnapshotDirectory, load
 from ledgermq.store.disk import Disk
@@ -130,6 +134,29 @@ def test_an_open_one_can_be_read_on_after_it_was_removed(directory: SnapshotDire
     assert directory.indexes() == [20, 30]
     assert opened.read(100, 0) == b"first"
     opened.close()
+
+
+def test_a_snapshot_is_sent_with_where_its_last_entry_ends(directory: SnapshotDirectory) -> None:
+    """The leader's next entry may be replaced by one that lies elsewhere."""
+    ledger = MemoryLedger(8192)
+    ledger.append_bodies(0, 3, [b"x" * 4752, b"y" * 4000])
+    assert ledger.read(1, 1, 1).first_pos == 8192
+    save(directory, 0)
+
+    async def scenario() -> None:
+        worker, link, sent = Mock(), Mock(), asyncio.Event()
+        worker.run = lambda work, then, failed=None: then(work())
+        link.send.side_effect = lambda piece: sent.set()
+        reader = LogReader(ledger, worker)
+        replication = Replication({"b": link}, ledger, reader, worker, directory, 9999, Mock(), Mock())
+        replication.send_snapshot(SendSnapshot("b", 3), 3)
+        await asyncio.wait_for(sent.wait(), 5)
+        (piece,) = link.send.call_args.args
+        assert isinstance(piece, InstallSnapshot)
+        assert (piece.last_index, piece.next_pos) == (0, 4800)
+        replication.forget()
+
+    asyncio.run(scenario())
 
 
 def test_a_snapshot_is_closed_whenever_its_sending_is_given_up() -> None:

@@ -418,10 +418,7 @@ class SimMember:
         index = self.applied_index
         if index <= self._node.snapshot.last_index or not self._machine.may_freeze:
             return
-        if index < ledger.last_index:
-            next_pos = ledger.read(index + 1, 1).first_pos
-        else:
-            next_pos = ledger.end_pos
+        next_pos = ledger.read(index, 1, index).end_pos
         data = self._machine.freeze()
         self._node.fuse.step()
         self._node.snapshot = Snapshot(index, ledger.term_at(index), next_pos, data)

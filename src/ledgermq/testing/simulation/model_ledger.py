@@ -59,6 +59,10 @@ class ModelEntries(Entries, frozen=True):
 
     items: tuple[Item, ...]
 
+    @property
+    def end_pos(self) -> int:
+        return (self.last_index + 1) * POS_STEP
+
 
 def model_entries(first_index: int, items: Sequence[Item]) -> ModelEntries:
     return ModelEntries(
