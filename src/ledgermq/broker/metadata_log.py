@@ -152,14 +152,15 @@ class MetadataLog:
     def remember(self, file: MetadataFile) -> None:
         """The group's newest snapshot, at the start: it may know what neither the file does, for there was no
         time to write it, nor the log any more. Raises MetadataError."""
-        if file.offset <= self._loaded_offset:
-            return
-        self._journal.load(bytes(file.state))
-        self.master_address = file.master_address
-        for offset in range(max(file.offset, int(self._queue.min_offset)), int(self._queue.max_offset)):
-            record = self._store.record_at(self._queue, offset)
-            if record is not None:
-                self._replay(record.body, record.log_offset)
+        if file.offset > self._loaded_offset:
+            self._journal.load(bytes(file.state))
+            self.master_address = file.master_address
+            for offset in range(max(file.offset, int(self._queue.min_offset)), int(self._queue.max_offset)):
+                record = self._store.record_at(self._queue, offset)
+                if record is not None:
+                    self._replay(record.body, record.log_offset)
+        # The queue may end before, and goes on behind that.
+        self._offset = max(self._offset, file.offset)
 
     # ---- towards the log ----
 

@@ -199,3 +199,18 @@ def test_the_state_file_is_encoded_on_a_worker(tmp_path: Path, monkeypatch: pyte
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
     assert b'"T"' in (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_what_a_snapshot_has_stated_is_not_taken_for_older_afterwards(tmp_path: Path) -> None:
+    """The process was killed before the queue's last records were written, and the log has them no more."""
+    leader = Leader()
+    leader.make("T")
+    leader.apply()
+    snapshot = recovered(leader.store, tmp_path / "leader").snapshot()()
+    replica = Replica(message_index_enable=False)
+    for _ in range(2):  # with the state file of its first start, each a snapshot of what was known before
+        log = recovered(replica, tmp_path / "replica")
+        log.remember(snapshot)
+        snapshot = log.snapshot()()
+        assert b'"T"' in bytes(snapshot.state)
+        assert snapshot.offset == 1
