@@ -208,7 +208,7 @@ class SideChannel:
         self._groups_told: GroupsRecord | None = None
         self._offsets_told: OffsetsRead | None = None
         self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self._failure = ""
         """So that a master that does not answer for hours is one line in the log."""
 
     def look(self) -> None:
@@ -234,11 +234,11 @@ class SideChannel:
         try:
             await self.follow(leader)
         except (RemotingError, PeerError, ValueError) as error:
-            if not self._failing:
+            if str(error) != self._failure:
                 log.warning("topics, groups and offsets of the Java master are not known now: %s", error)
-            self._failing = True
+            self._failure = str(error)
         else:
-            self._failing = False
+            self._failure = ""
 
     async def follow(self, leader: JavaLeader) -> None:
         """Take over the master's tables once. Raises RemotingError, PeerError, ValueError."""

@@ -24,6 +24,7 @@ import errno
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
@@ -513,8 +514,7 @@ class FileLedger:
     def data_files(self) -> list[DataFile]:
         """The data files that hold entries, oldest first, for retention. Raises LedgerError, OSError."""
         found: list[DataFile] = []
-        bases = list(self._data.bases)
-        for base, following in zip(bases, [*bases[1:], -1], strict=True):
+        for base, following in pairwise([*self._data.bases, -1]):
             after = self._first_index_of(following) if following >= 0 else -1
             last = after - 1 if after >= 0 else self._log.last_index
             found.append(DataFile(last, self._disk.modified_ms(self._data.path(base))))

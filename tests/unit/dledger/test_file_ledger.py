@@ -230,6 +230,11 @@ def test_a_log_that_is_cut_to_nothing_keeps_the_term_that_it_is_told():
     assert (ledger.last_index, ledger.last_term) == (first - 1, 1)
 
 
+def test_a_ledger_without_entries_has_nothing_for_retention():
+    _, ledger = filled(0)
+    assert ledger.data_files() == []
+
+
 def test_retention_sees_data_files():
     _, ledger = filled()
     assert [file.last_index for file in ledger.data_files()] == [6, 13, 19]
