@@ -284,8 +284,9 @@ class SideChannel:
         return None
 
     async def _is_ours(self, master: str) -> bool:
-        answer = await self._ask(master, request(RequestCode.GET_BROKER_RUNTIME_INFO))
-        return OURS in decode_body(KvTable, answer).table
+        answer = await self._ask_peer(master, request(RequestCode.GET_BROKER_RUNTIME_INFO), ASK_TIMEOUT_MS)
+        # Java answers with an error while it has no statistics, as in its first second.
+        return answer.code == ResponseCode.SUCCESS and OURS in decode_body(KvTable, answer).table
 
     async def _read_topics(self, master: str) -> TopicsRecord | None:
         told = self._topics_told

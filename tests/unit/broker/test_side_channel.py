@@ -118,7 +118,7 @@ class Java:
     def __init__(self) -> None:
         self.leader: JavaLeader | None = LEADER
         self.address: str | None = "java:10911"
-        self.info: dict[str, str] = {"brokerVersionDesc": "V5_5_0"}
+        self.info: dict[str, str] | None = {"brokerVersionDesc": "V5_5_0"}
         self.version = version(3)
         self.topics = {"T": topic("T"), "U": topic("U"), "V": topic("V")}
         self.groups = {"g": SubscriptionGroupConfig(group_name="g")}
@@ -150,6 +150,8 @@ class Java:
                 {"brokerMemberGroup": {"brokerAddrs": members, "brokerName": "b", "cluster": "c"}}
             )
         if command.code == RequestCode.GET_BROKER_RUNTIME_INFO:
+            if self.info is None:
+                return response(ResponseCode.SYSTEM_ERROR, "java.util.NoSuchElementException")
             return json_response({"table": self.info})
         if self.refusal is not None:
             return self.refusal
@@ -299,6 +301,12 @@ def test_a_master_of_ours_is_not_asked(java: Java, follower: Follower) -> None:
     follower.follow()
     assert not follower.journal.unstated
     assert java.asked[-1] == ("java:10911", RequestCode.GET_BROKER_RUNTIME_INFO)
+
+
+def test_a_java_master_that_has_no_statistics_yet_is_asked(java: Java, follower: Follower) -> None:
+    java.info = None
+    follower.follow()
+    assert follower.topics.find("T") is not None
 
 
 def test_a_master_that_refuses(java: Java, follower: Follower) -> None:
